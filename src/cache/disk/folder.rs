@@ -91,6 +91,21 @@ impl Folder {
         Ok(names.iter().filter_map(|text| Name::parse(text)).filter(|name| name.folder() == folder).collect())
     }
 
+    /// Begins a generation that is empty, behind this one: the next, or where there is no room for its folder, this one
+    /// without its files.
+    pub(super) fn begin_empty(&self, generation: u32) -> io::Result<u32> {
+        let next = generation.wrapping_add(1);
+        if self.make_generation(next).is_ok() {
+            return Ok(next);
+        }
+        for folder in 0..=u8::MAX {
+            for name in self.objects(generation, folder)? {
+                self.remove_object(generation, &name)?;
+            }
+        }
+        Ok(generation)
+    }
+
     /// Deletes the folders of a generation whose files are gone. What is left in them keeps them.
     pub(super) fn remove_generation(&self, generation: u32) {
         for folder in 0..=u8::MAX {
@@ -158,7 +173,13 @@ impl Folder {
 
     fn make(&self, path: &str) -> io::Result<()> {
         match rustix::fs::mkdirat(&self.root, path, Mode::RWXU) {
-            Err(rustix::io::Errno::EXIST) => Ok(()),
+            Err(rustix::io::Errno::EXIST) => {
+                let there = rustix::fs::statat(&self.root, path, AtFlags::SYMLINK_NOFOLLOW)?;
+                match FileType::from_raw_mode(there.st_mode) {
+                    FileType::Directory => Ok(()),
+                    _ => Err(io::ErrorKind::NotADirectory.into()),
+                }
+            }
             done => Ok(done?),
         }
     }

@@ -3,6 +3,8 @@
 //! The scan reads the 256 folders and opens no file: names say all ([`super::layout::Name`]). What is damaged shows
 //! when it is read. Within a folder older objects come first, so that the order of eviction is about what it was.
 
+use std::sync::PoisonError;
+
 use super::{layout::Name, shared::Shared};
 
 /// As many names are taken in between two looks at who else wants the index.
@@ -27,7 +29,7 @@ pub(super) fn scan(shared: &Shared) {
         }
     }
     // Of a program that ended before it was done with a clearing: nobody counts what this takes.
-    delete_old_generations(shared);
+    delete_old_generations(shared, || shared.queue.is_closed());
 }
 
 /// False when the store was cleared in the meantime.
@@ -47,8 +49,10 @@ fn adopt(shared: &Shared, names: &[Name], generation: u32) -> bool {
     true
 }
 
-/// Deletes what the generations before the one in force have left.
-pub(super) fn delete_old_generations(shared: &Shared) {
+/// Deletes what the generations before the one in force have left, unless it is over before.
+pub(super) fn delete_old_generations(shared: &Shared, is_over: impl Fn() -> bool) {
+    // Two at once would count the same files.
+    let _deleting = shared.deleting.lock().unwrap_or_else(PoisonError::into_inner);
     let (current, leaving) = {
         let index = shared.lock_index();
         (index.generation, index.leaving)
@@ -61,7 +65,7 @@ pub(super) fn delete_old_generations(shared: &Shared) {
     for generation in generations.into_iter().filter(|generation| *generation < current) {
         for folder in 0..=u8::MAX {
             for name in shared.folder.objects(generation, folder).unwrap_or_default() {
-                if shared.queue.is_closed() {
+                if is_over() {
                     return;
                 }
                 shared.unlink_now(&[(generation, name)]);

@@ -39,6 +39,8 @@ pub(super) struct Shared {
     pub(super) moving: Mutex<()>,
     /// Held by io threads, side by side, from when a whole object is judged until it is found. No event loop takes it.
     pub(super) placing: RwLock<()>,
+    /// Held by who deletes old generations. No event loop takes it.
+    pub(super) deleting: Mutex<()>,
     /// The bytes that wait to be written, and the most that may.
     pub(super) places_taken: AtomicUsize,
     pub(super) places: usize,

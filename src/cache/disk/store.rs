@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::{
     index::{Found, Id},
     queue::Job,
+    scan,
     shared::Shared,
     stats::Stats,
 };
@@ -59,8 +60,8 @@ impl Disk {
     }
 
     /// Removes everything, also what is being written now. When this returns, nothing of it comes back, whatever
-    /// becomes of the process; the files are deleted in the background, and until then take room. Makes a folder,
-    /// so call it where waiting for the disk is allowed.
+    /// becomes of the process; the files are deleted in the background, and until then take room. Makes a folder, or where
+    /// that cannot be made deletes the files itself, so call it where waiting for the disk is allowed.
     pub fn clear(&self) {
         let (before, generation) = {
             let mut index = self.shared.lock_index();
@@ -70,6 +71,9 @@ impl Disk {
         self.shared.forget_heads();
         if let Err(error) = self.shared.folder.make_generation(generation) {
             self.shared.failed("the new folder after a clearing cannot be created", &error);
+            // The next start would take the last generation for the one in force. With its files gone there may be room, too.
+            scan::delete_old_generations(&self.shared, || false);
+            let _ = self.shared.folder.make_generation(generation);
         }
         self.shared.scanned.notify_all();
         self.shared.queue.sweep();

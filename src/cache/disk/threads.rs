@@ -26,8 +26,7 @@ impl Disk {
         let (folder, mut generation) = Folder::open(&options.path)?;
         let marks = folder.marks(options.mark.as_deref())?;
         if !marks.is_empty() {
-            generation += 1;
-            folder.make_generation(generation)?;
+            generation = folder.begin_empty(generation)?;
             marks.iter().try_for_each(|mark| folder.remove_mark(mark))?;
             tracing::info!(path = %options.path.display(), "the disk cache is emptied: something was purged or written \
                 to by a program that did not have its folder");
@@ -41,6 +40,7 @@ impl Disk {
             put: Condvar::new(),
             moving: Mutex::default(),
             placing: RwLock::default(),
+            deleting: Mutex::default(),
             places_taken: AtomicUsize::new(0),
             places: options.queue,
             block: layout::block_of(options.block),
@@ -111,6 +111,8 @@ fn sweep(shared: &Shared) {
     }
     shared.end_scan();
     while shared.queue.wait_to_sweep() {
-        let _ = catch_unwind(AssertUnwindSafe(|| scan::delete_old_generations(shared)));
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            scan::delete_old_generations(shared, || shared.queue.is_closed());
+        }));
     }
 }

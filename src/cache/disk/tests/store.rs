@@ -231,6 +231,40 @@ fn visiting_shows_all_and_does_what_is_answered() {
     balance(&disk, folder.path());
 }
 
+/// There is no room for the folder of the next generation; here something else has its name.
+#[test]
+fn what_was_cleared_is_gone_without_a_new_folder() {
+    let folder = Temporary::new();
+    let disk = open(folder.path(), ROOMY);
+    (0..50).for_each(|key| assert!(write(&disk, key << 119, 1, 10, &[])));
+    until_written(&disk);
+    fs::write(folder.path().join("objects-00000002"), "no folder").unwrap();
+    // It ends before the old files are deleted beside it.
+    disk.close();
+    disk.clear();
+    drop(disk);
+    assert_eq!(open(folder.path(), ROOMY).stats().objects, 0);
+}
+
+/// The same for whoever opens a folder with a mark.
+#[test]
+fn a_marked_folder_is_emptied_where_none_can_be_made() {
+    let folder = Temporary::new();
+    let disk = open(folder.path(), ROOMY);
+    (0..50).for_each(|key| assert!(write(&disk, key << 119, 1, 10, &[])));
+    until_written(&disk);
+    drop(disk);
+    fs::write(folder.path().join("objects-00000002"), "no folder").unwrap();
+    let mark = name_of_mark(7);
+    leave_mark(folder.path(), &mark).unwrap();
+    let own = Options { mark: Some(mark.clone()), ..options(folder.path(), ROOMY) };
+    assert_eq!(open_with(&own).stats().objects, 50, "its own mark says nothing");
+    let disk = open(folder.path(), ROOMY);
+    assert_eq!(disk.stats().objects, 0);
+    assert!(!folder.path().join(mark).exists());
+    store(&disk, 7, 1, 10, &[]);
+}
+
 #[test]
 fn a_key_removed_while_the_scan_runs_stays_removed() {
     let folder = Temporary::new();
