@@ -41,8 +41,8 @@ pub trait Held: fmt::Debug + Send + Sync + Sized + 'static {
     /// Opens it. Waits for the disk; [`io::ErrorKind::WouldBlock`] while another program has the folder.
     fn open(conf: &Self::Conf, folder: (&Path, u64), context: &Self::Context) -> io::Result<Arc<Self>>;
 
-    /// Gives it another size.
-    fn set_limit(&self, limit: u64);
+    /// Takes on what a configuration says of it, and this size.
+    fn take_on(&self, conf: &Self::Conf, size: u64);
 
     /// Another program has this folder, and it is waited for from here on.
     fn wait_for(_path: &Path, _context: &Self::Context) {}
@@ -114,7 +114,7 @@ enum Step<T: Held> {
     None,
     /// Who waits for the folder goes on.
     Wait(T::Conf),
-    Open(Open<T>, u64),
+    Open(Open<T>, T::Conf),
 }
 
 /// How often a folder is tried that this program had.
@@ -144,7 +144,7 @@ impl<T: Held> OwnedDirectory<T> {
         if is_awaited::<T>(&self.asked(), path) {
             return Ok(Change(Step::Wait(conf.clone())));
         }
-        Ok(Change(Step::Open(self.open_folder(conf, (path, size))?, size)))
+        Ok(Change(Step::Open(self.open_folder(conf, (path, size))?, conf.clone())))
     }
 
     /// What is open in a folder already, or it is opened.
@@ -179,9 +179,9 @@ impl<T: Held> OwnedDirectory<T> {
                 self.stop_waiting(&mut asked);
                 self.replace(None);
             }
-            Step::Open(open, limit) => {
+            Step::Open(open, conf) => {
                 self.stop_waiting(&mut asked);
-                self.put(open, limit);
+                self.put(open, &conf);
             }
         }
     }
@@ -205,7 +205,7 @@ impl<T: Held> OwnedDirectory<T> {
         if is_awaited::<T>(asked, path) {
             asked.awaited = Some(conf);
         } else if let Some(open) = self.open.load().as_ref().filter(|open| open.path == path) {
-            open.held.set_limit(size);
+            open.held.take_on(&conf, size);
         }
     }
 
@@ -218,8 +218,8 @@ impl<T: Held> OwnedDirectory<T> {
         }
     }
 
-    fn put(&self, open: Open<T>, limit: u64) {
-        open.held.set_limit(limit);
+    fn put(&self, open: Open<T>, conf: &T::Conf) {
+        T::asked(conf).into_iter().for_each(|(_, size)| open.held.take_on(conf, size));
         // Two generations may have been prepared before either was in force.
         if self.is_held(&open.held) {
             return;
@@ -287,8 +287,7 @@ impl<T: Held> OwnedDirectory<T> {
         }
         now.times += 1;
         let newest = now.awaited.take();
-        let limit = newest.as_ref().and_then(T::asked).map_or(size, |(_, size)| size);
-        self.put(open, limit);
+        self.put(open, newest.as_ref().unwrap_or(&conf));
         self.is_waiting.store(false, Release);
         Ok(true)
     }
@@ -398,7 +397,7 @@ mod tests {
             Ok(Arc::new(Self))
         }
 
-        fn set_limit(&self, _: u64) {}
+        fn take_on(&self, _: &Conf, _: u64) {}
     }
 
     /// What becomes of a place that waits for a folder, once `then` was done and another program has given it up: whether

@@ -81,8 +81,9 @@ impl Held for Disk {
         Self::open(&Options { eviction: conf.eviction, mark, ..Options::new(path, size) })
     }
 
-    fn set_limit(&self, limit: u64) {
-        Self::set_limit(self, limit);
+    fn take_on(&self, conf: &CacheConf, size: u64) {
+        self.set_limit(size);
+        self.set_eviction(conf.eviction);
     }
 
     fn wait_for(path: &Path, tier: &Weak<DiskTier>) {

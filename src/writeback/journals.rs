@@ -211,8 +211,8 @@ impl Held for Journal {
         context.journals.open(path, limit)
     }
 
-    fn set_limit(&self, limit: u64) {
-        Self::set_limit(self, limit);
+    fn take_on(&self, _: &Self::Conf, size: u64) {
+        self.set_limit(size);
     }
 
     fn begin(self: &Arc<Self>, _: &Path, context: &FormerJournals) {

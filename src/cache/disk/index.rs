@@ -237,6 +237,20 @@ impl Index {
         }
     }
 
+    /// Another order of eviction; objects go over into it in steps of [`Self::reorder`].
+    pub(super) fn set_eviction(&mut self, eviction: Eviction) {
+        if self.eviction != eviction {
+            self.eviction = eviction;
+            self.order.change(eviction, self.limit);
+            self.reordered = 0;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_settled(&self) -> bool {
+        !self.order.is_changing()
+    }
+
     /// Gives objects in so many slots their place in the order of eviction. True when all have theirs.
     pub(super) fn reorder(&mut self, slots: usize) -> bool {
         if !self.order.is_changing() {

@@ -14,6 +14,7 @@ use super::{
     shared::Shared,
     stats::Stats,
 };
+use crate::cache::conf::Eviction;
 
 /// The store. Its threads end, and its folder is free for another, soon after the last `Arc` is dropped; what was
 /// finished before is written first.
@@ -85,6 +86,12 @@ impl Disk {
         self.shared.queue.push(Job::Settle);
     }
 
+    /// Sets another order in which objects leave; those that are there go over into it in the background.
+    pub fn set_eviction(&self, eviction: Eviction) {
+        self.shared.lock_index().set_eviction(eviction);
+        self.shared.queue.push(Job::Settle);
+    }
+
     /// What is there, and what happened so far.
     pub fn stats(&self) -> Stats {
         self.shared.counts.stats(&self.shared.lock_index(), self.shared.places_taken.load(Relaxed))
@@ -94,6 +101,12 @@ impl Disk {
     /// as for a program that takes over. What was finished is written first, what is being read breaks off.
     pub fn close(&self) {
         self.shared.queue.close();
+    }
+
+    /// Whether all objects have their place in the order in which they leave.
+    #[cfg(test)]
+    pub fn is_settled(&self) -> bool {
+        self.shared.lock_index().is_settled()
     }
 
     /// Whether it takes no more: what looks through its objects from then on may not see all.

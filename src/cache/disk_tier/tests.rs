@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     cache::{
-        conf::DiskConf,
+        conf::{DiskConf, Eviction},
         date::Date,
         disk::{
             Visit,
@@ -243,6 +243,37 @@ fn what_is_finished_later_is_not_purged() {
         drop(stalled);
         let _ = taking.map(Purging::run);
         assert_eq!(found_later(&folder, tier), Some(true), "{what}");
+    }
+}
+
+/// As memory takes it on: the one that came first leaves, though it was asked for since.
+#[test]
+fn another_eviction_is_in_force_after_a_reload() {
+    for (eviction, is_kept) in [(Eviction::Lru, true), (Eviction::Fifo, false)] {
+        let folder = Temporary::new("eviction");
+        let conf = |eviction| {
+            let disk = Some(DiskConf { path: StorePath(folder.0.clone()), size: Size(3 * 4096) });
+            CacheConf { disk, eviction, ..CacheConf::collapsing("c") }
+        };
+        let tier = DiskTier::new();
+        let reload = |eviction| tier.place().apply(tier.place().prepare(&conf(eviction)).unwrap());
+        reload(Eviction::Lru);
+        until_known(&tier);
+        let write = |target: &str| {
+            write_of(&tier, &key_of(target), fresh(), &Fields::default());
+            until("it is on disk", || tier.may_have(&key_of(target)));
+        };
+        ["/a", "/1", "/2"].into_iter().for_each(write);
+        assert!(find(&tier).is_some());
+        reload(eviction);
+        // Those that are not ordered anew yet leave first.
+        until("all are", || tier.disk().unwrap().is_settled());
+        write("/3");
+        assert_eq!(
+            (tier.may_have(&key()), tier.may_have(&key_of("/1"))),
+            (is_kept, !is_kept),
+            "{eviction:?}"
+        );
     }
 }
 

@@ -50,9 +50,12 @@ fn objects_are_ordered_anew_in_steps() {
         let mut index = full(eviction, 100);
         let mut gone = Vec::new();
         index.set_limit(200 * SIZE);
-        // A second one, before the first is through.
+        // Others, before the first is through.
+        assert!(!index.reorder(40));
+        index.set_eviction(if eviction == Eviction::Fifo { Eviction::Lru } else { Eviction::Fifo });
         assert!(!index.reorder(40));
         index.set_limit(300 * SIZE);
+        index.set_eviction(eviction);
         assert!(!index.reorder(40));
         // Of some that have their place in the new order, and some that do not.
         for key in [1, 99] {
@@ -69,5 +72,19 @@ fn objects_are_ordered_anew_in_steps() {
         assert_eq!((index.len(), index.bytes()), (48, 48 * SIZE));
         (1..=300).for_each(|at| assert!(index.insert(name(2_000 + at), &[], &mut gone).is_some()));
         assert_eq!((index.len(), index.bytes()), (300, 300 * SIZE), "{eviction:?}");
+    }
+}
+
+/// The one that came first, though it was asked for since, leaves by the order that a reload brought.
+#[test]
+fn objects_leave_in_the_order_that_is_set() {
+    for (eviction, expected) in [(Eviction::Lru, 2), (Eviction::Fifo, 1)] {
+        let mut index = full(Eviction::Lru, 10);
+        index.touch(index.find(1)[0].id);
+        index.set_eviction(eviction);
+        while !index.reorder(3) {}
+        let mut gone = Vec::new();
+        assert!(index.insert(name(11), &[], &mut gone).is_some());
+        assert_eq!(gone.iter().map(|(_, name)| name.key).collect::<Vec<_>>(), [expected], "{eviction:?}");
     }
 }

@@ -15,6 +15,7 @@ enum Call {
     RemoveKey { key: u128 },
     Touch { key: u128 },
     Visit { part: u64 },
+    Evict { policy: usize },
     Clear,
     Reopen,
 }
@@ -30,6 +31,7 @@ fn call() -> impl Strategy<Value = Call> {
         1 => key.clone().prop_map(|key| Call::RemoveKey { key }),
         1 => key.prop_map(|key| Call::Touch { key }),
         1 => (0..5_u64).prop_map(|part| Call::Visit { part }),
+        1 => (0..Eviction::ALL.len()).prop_map(|policy| Call::Evict { policy }),
         1 => Just(Call::Clear),
         1 => Just(Call::Reopen),
     ]
@@ -100,6 +102,10 @@ impl Run {
                     if read_meta(meta).0 % 5 == part { Visit::Remove } else { Visit::Keep }
                 });
                 self.model.values_mut().for_each(|there| there.retain(|seed, _| seed % 5 != part));
+            }
+            Call::Evict { policy } => {
+                self.eviction = Eviction::ALL[policy].0;
+                self.disk.set_eviction(self.eviction);
             }
             Call::Clear => {
                 self.disk.clear();
