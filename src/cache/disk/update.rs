@@ -133,8 +133,10 @@ fn write(shared: &Shared, id: Id, meta: &[u8]) -> io::Result<()> {
     let mut gone = Vec::new();
     // Whoever finds no file of the older name waits for the newer one to be known.
     let moving = shared.lock_moving();
+    let mut is_renamed = false;
     let written = file.and_then(|file| {
         shared.folder.rename_object(generation, &old, &new)?;
+        is_renamed = true;
         // With the head in front, the older one behind it is not in force any more.
         if new.shift == 0 { file.set_len(new.end()) } else { Ok(()) }
     });
@@ -145,8 +147,9 @@ fn write(shared: &Shared, id: Id, meta: &[u8]) -> io::Result<()> {
     let is_gone = index.name(id) != Some(new);
     drop(index);
     drop(moving);
-    if !is_there && written.is_ok() {
-        // It left between the rename and now, and whoever took it out deleted the older name.
+    if !is_there && is_renamed {
+        // It left between the rename and now, or leaves since the file could not be cut; who takes it out deletes the older
+        // name, and the next start would find this one.
         gone.push((generation, new));
     }
     shared.unlink_now(&gone);
