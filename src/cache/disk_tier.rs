@@ -142,6 +142,14 @@ impl DiskTier {
         self.place.is_open()
     }
 
+    /// No configuration has this tier any more: what is purged or written to from here on is not heard of, so that whoever has
+    /// the folder next empties it.
+    pub fn take_out(&self) {
+        self.place.take_out();
+        self.formers.miss();
+        self.marks.mark();
+    }
+
     /// Lets go of the folder, which another program is to have.
     pub fn close(&self) {
         if let Some(disk) = self.place.close() {

@@ -115,10 +115,17 @@ impl Store {
         self.back.close();
     }
 
-    /// No configuration has it any more, though exchanges still may: it takes its folders out of force. Waits for the disk.
+    /// No configuration has it any more, though exchanges still may: it takes its folders out of force. Of what is purged or
+    /// written to from here on nothing is heard here, so that what it keeps is served to nobody should it come back. Waits
+    /// for the disk.
     pub fn take_out(&self) {
-        self.disk.place().take_out();
+        self.disk.take_out();
         self.back.place().take_out();
+        self.fills.purge(&Rule::All);
+        self.watches.note(&Rule::All);
+        if let Some(memory) = &self.memory {
+            memory.clear();
+        }
     }
 
     /// Lets go of its folders and waits until what is on its way to them is there, so that what was removed is not there

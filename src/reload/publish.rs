@@ -185,7 +185,17 @@ mod tests {
 
     use super::*;
     use crate::{
+        cache::{
+            date::Date,
+            freshness::Times,
+            key::{Key, KeySettings},
+            policy::Policy,
+            stored_head::StoredHead,
+            stored_response::{Body, StoredResponse},
+        },
         config,
+        fields::Fields,
+        h1::{RequestHead, ResponseHead},
         runtime::{build, registry::Registry},
         tls::tickets::Tickets,
     };
@@ -199,9 +209,21 @@ mod tests {
         build::build(config, 1, registry, &Tickets::new(Moment::now()).unwrap()).unwrap()
     }
 
-    /// However long exchanges of an older generation still have the cache.
+    /// Has it store something.
+    fn put(cache: &Cache) {
+        let mut head = ResponseHead { status: 200, ..ResponseHead::default() };
+        head.fields.push("cache-control", b"max-age=86400");
+        let times = Times { requested: Date(1_795_000_000), received: Date(1_795_000_000) };
+        let entry = StoredHead::of(&RequestHead::default(), &head, &Policy::default(), times).unwrap();
+        let key = Key::of("http", "a", None, "/", &Fields::default(), &KeySettings::default());
+        let object = StoredResponse::new(key, &Fields::default(), entry, Body::of([])).unwrap();
+        assert!(cache.put(Arc::new(object)));
+    }
+
+    /// However long exchanges of an older generation still have the cache; and should it come back, it has not heard of
+    /// what was written to meanwhile.
     #[test]
-    fn a_cache_that_is_left_out_has_no_folder() {
+    fn a_cache_that_is_left_out_keeps_nothing() {
         let folder = env::temp_dir().join(format!("pointsman-publish-{}", process::id()));
         let registry = Registry::new(1);
         let disk = format!("disk = {{ path = {folder:?}, size = \"64MiB\" }}\n");
@@ -209,9 +231,13 @@ mod tests {
         let [with, without] = [with.as_str(), CONFIG].map(|text| snapshot(text, &registry));
         let cache = &with.caches[0];
         apply_caches(&with, vec![cache.store.prepare(&cache.conf).unwrap()], &without)();
-        assert!(cache.store.disk.is_open());
+        put(cache);
+        let objects = || cache.store.memory.as_ref().unwrap().stats().objects;
+        assert_eq!((cache.store.disk.is_open(), objects()), (true, 1));
         apply_caches(&without, Vec::new(), &with)();
-        assert!(!cache.store.disk.is_open());
+        assert_eq!((cache.store.disk.is_open(), objects()), (false, 0));
+        let mut names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(names.any(|name| name.to_string_lossy().starts_with("missed-")));
         drop((with, registry));
         fs::remove_dir_all(folder).unwrap();
     }

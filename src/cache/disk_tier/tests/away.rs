@@ -121,6 +121,28 @@ fn a_later_program_serves_nothing_that_a_folder_missed() {
     }
 }
 
+/// A reload removes the whole cache, and another one brings it back: what was written to meanwhile, no cache heard of.
+#[test]
+fn a_folder_of_a_cache_that_was_away_is_emptied() {
+    for is_forgotten in [false, true] {
+        let folder = Temporary::new("removed");
+        let mut tier = folder.open();
+        store(&tier);
+        tier.take_out();
+        assert!(is_marked(&folder));
+        if is_forgotten {
+            drop(tier);
+            tier = folder.open();
+        } else {
+            tier.place().apply(tier.place().prepare(&folder.conf()).unwrap());
+            until_known(&tier);
+        }
+        assert!(find(&tier).is_none() && !is_marked(&folder), "{is_forgotten}");
+        store(&tier);
+        assert_eq!(found_later(&folder, tier), Some(true), "{is_forgotten}");
+    }
+}
+
 /// A reload takes the folder out while what it missed is made up for, as often as it likes.
 #[test]
 fn a_mark_stays_where_a_folder_is_out_again() {
