@@ -21,7 +21,7 @@ section! {
         pub resets: u32 = 500, in 1 to 1000000;
         /// How many are given back each second.
         pub resets_per_second: u32 = 50, in 0 to 1000000;
-        /// Frames that carry no request (PING, SETTINGS, PRIORITY, empty, small window updates, unknown) before the connection is closed. Each completed response gives four back; four window updates are free with each stream, and with each piece sent on it.
+        /// Frames that carry no request (PING, SETTINGS, PRIORITY, empty, small window updates, unknown) before the connection is closed. Each completed response gives four back; window updates are free that give back what was sent in pieces of 1 KiB or more, and four others with each stream, and with each piece sent on it.
         pub control_frames: u32 = 2000, in 10 to 1000000;
         /// How many are given back each second.
         pub control_frames_per_second: u32 = 200, in 0 to 1000000;

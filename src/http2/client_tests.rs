@@ -272,3 +272,22 @@ fn a_smaller_window_holds_once_the_server_knows_it() {
         assert!(matches!(fault(&mut client, id), Some(Fault::Broken(_))), "{id}");
     }
 }
+
+/// As Go's net/http reads an upload: it tells the connection and the stream of each 4 KiB.
+#[test]
+fn windows_a_server_opens_by_each_read_are_no_nuisance() {
+    let mut client = client();
+    let id = open(&mut client);
+    let opened = |id: u32| frame(8, 0, id, &4096_u32.to_be_bytes());
+    let reads = [opened(0), opened(id)].concat().repeat(4);
+    for _ in 0..3000 {
+        let sent = client.poll_send(id, &mut context(), &[0; 16_384]);
+        assert!(matches!(sent, Poll::Ready(Ok(16_384))), "{sent:?}");
+        let length = client.output().waiting().len();
+        client.output().advance(length);
+        client.written();
+        receive(&mut client, &reads);
+    }
+    let dribbles = frame(8, 0, 0, &1_u32.to_be_bytes()).repeat(200);
+    assert!(client.receive(&dribbles, Moment(0)).is_err());
+}

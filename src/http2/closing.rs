@@ -21,6 +21,7 @@ impl Connection {
         let (_, mut stream) = self.streams.remove(at);
         let unread = stream.forget();
         self.give(unread);
+        self.sent_before.add(stream.send.sent);
         if self.is_over {
             return;
         }

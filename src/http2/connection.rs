@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::{
     budget::{Allowance, Budget},
-    flow::{DEFAULT_WINDOW, ReceiveWindow, SendWindow},
+    flow::{DEFAULT_WINDOW, ReceiveWindow, SendWindow, Sent},
     frame,
     hpack::{Decoder, Encoder},
     output::Output,
@@ -31,6 +31,8 @@ pub struct Connection {
     /// The highest stream that was opened.
     pub(super) last: u32,
     pub(super) send: SendWindow,
+    /// What was sent on streams that are over, whose windows were not opened again for it.
+    pub(super) sent_before: Sent,
     pub(super) receive: ReceiveWindow,
     pub(super) output: Output,
     /// The block of fields that is not whole yet.
@@ -92,6 +94,7 @@ impl Connection {
             opened: VecDeque::new(),
             last: 0,
             send: SendWindow::new(DEFAULT_WINDOW),
+            sent_before: Sent::default(),
             receive: ReceiveWindow::new(own.connection_window.max(DEFAULT_WINDOW)),
             output: Output::default(),
             block: None,

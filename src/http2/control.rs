@@ -87,9 +87,8 @@ impl Connection {
         increment: u32,
         now: Moment,
     ) -> Result<(), ConnectionError> {
-        match self.stream(id).filter(|stream| stream.updates > 0) {
-            Some(stream) => stream.updates -= 1,
-            None => self.spend(now)?,
+        if !self.is_of_use(id, increment) {
+            self.spend(now)?;
         }
         if id == 0 {
             if increment == 0 {
@@ -115,5 +114,20 @@ impl Connection {
         }
         stream.wake();
         Ok(())
+
+    /// Whether a WINDOW_UPDATE gives back what was sent, or is one of the few that each piece on a stream may lead to.
+    fn is_of_use(&mut self, id: u32, increment: u32) -> bool {
+        match self.stream(id) {
+            Some(stream) => {
+                let is_given_back = stream.send.sent.give_back(increment);
+                let is_of_use = is_given_back || stream.updates > 0;
+                stream.updates -= u8::from(is_of_use && !is_given_back);
+                is_of_use
+            }
+            None if id == 0 => self.send.sent.give_back(increment),
+            // Who reads a body tells so also where its stream has ended meanwhile.
+            None => self.sent_before.give_back(increment),
+        }
+    }
     }
 }

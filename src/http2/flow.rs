@@ -7,29 +7,57 @@ pub const MOST_WINDOW: i64 = (1 << 31) - 1;
 
 /// How much may be sent. It can be negative, after the other end's settings made it smaller.
 #[derive(Clone, Copy, Debug)]
-pub struct SendWindow(i64);
+pub struct SendWindow {
+    room: i64,
+    /// What was sent.
+    pub sent: Sent,
+}
 
 impl SendWindow {
     /// A window of so many bytes.
     pub fn new(bytes: u32) -> Self {
-        Self(i64::from(bytes))
+        Self { room: i64::from(bytes), sent: Sent::default() }
     }
 
     /// Bytes that may be sent now.
     pub fn room(self) -> usize {
-        usize::try_from(self.0).unwrap_or(0)
+        usize::try_from(self.room).unwrap_or(0)
     }
 
     /// Bytes are sent.
     pub fn take(&mut self, bytes: usize) {
-        self.0 -= i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.room -= i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.sent.0 = self.sent.0.saturating_add(bytes as u64);
     }
 
     /// The other end changes it; false where it would be larger than a window may be.
     #[must_use]
     pub fn change(&mut self, by: i64) -> bool {
-        self.0 += by;
-        self.0 <= MOST_WINDOW
+        self.room += by;
+        self.room <= MOST_WINDOW
+    }
+}
+
+/// Bytes that were sent, and that the other end has not given back by opening its window again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sent(u64);
+
+/// An increment that is smaller has more of a frame than of a body. Libraries that tell of each read, such as Go's, tell of
+/// 4 KiB at least.
+const LEAST_INCREMENT: u32 = 1024;
+
+impl Sent {
+    /// Whether an increment gives back some of it, in pieces of a size that makes sense: there are no more of those than
+    /// were asked for by what was sent.
+    pub fn give_back(&mut self, increment: u32) -> bool {
+        let left = self.0.checked_sub(u64::from(increment)).filter(|_| increment >= LEAST_INCREMENT);
+        self.0 = left.unwrap_or(self.0);
+        left.is_some()
+    }
+
+    /// What was sent elsewhere is given back here.
+    pub fn add(&mut self, other: Self) {
+        self.0 = self.0.saturating_add(other.0);
     }
 }
 
@@ -91,11 +119,26 @@ mod tests {
         let mut window = SendWindow::new(100);
         window.take(60);
         assert!(window.change(-100));
-        assert_eq!((window.room(), window.0), (0, -60));
+        assert_eq!((window.room(), window.room), (0, -60));
         assert!(window.change(70));
         assert_eq!(window.room(), 10);
         assert!(window.change(MOST_WINDOW - 10));
         assert!(!window.change(1));
+    }
+
+    #[test]
+    fn what_was_sent_is_given_back_once_and_in_pieces() {
+        let mut window = SendWindow::new(10_000);
+        assert!(!window.sent.give_back(1024), "nothing was sent");
+        window.take(5000);
+        assert!(!window.sent.give_back(1023), "a dribble");
+        assert!(!window.sent.give_back(5001), "more than was sent");
+        assert!(window.sent.give_back(1024) && window.sent.give_back(3976));
+        assert!(!window.sent.give_back(1024));
+        let mut all = Sent::default();
+        window.take(1024);
+        all.add(window.sent);
+        assert!(all.give_back(1024) && !all.give_back(1024));
     }
 
     #[test]
