@@ -17,6 +17,7 @@ use crate::{
     account::{self, Owner},
     error::Kind,
     http2::ConnectionError,
+    moment::Moment,
     net::{Buffer, Deadline, Stream},
     telemetry::metrics::BackendSeries,
 };
@@ -28,7 +29,7 @@ pub struct Times {
     pub begin: Duration,
     /// For the next exchange.
     pub idle: Duration,
-    /// Before it asks whether the backend is still there, while exchanges are under way and nothing comes.
+    /// Before it asks whether the backend is still there, where something was asked and nothing comes.
     pub ping_interval: Duration,
     /// For the answer to that.
     pub ping_timeout: Duration,
@@ -47,7 +48,8 @@ pub async fn run(
         series.http2_opened.add(1);
     }
     let pipe = Pipe::new(stream, Buffer::default());
-    let mut task = Task { connection, pipe, deadline, phase: Phase::Begin, times, held: 0, series };
+    let phase = Phase::Begin;
+    let mut task = Task { connection, pipe, deadline, phase, asked: None, times, held: 0, series };
     let failure = poll_fn(|cx| task.poll(cx)).await;
     task.connection.end(failure);
     task.pipe.stream.say_goodbye();
@@ -60,7 +62,7 @@ enum Phase {
     Begin,
     /// Something to come, while exchanges are under way.
     Busy,
-    /// The answer to a PING.
+    /// The answer to a PING, whether exchanges are under way or not.
     Pinged,
     /// The next exchange.
     Idle,
@@ -73,6 +75,9 @@ struct Task {
     pipe: Pipe,
     deadline: Deadline,
     phase: Phase,
+    /// Since when something was asked and nothing has come. Exchanges that end unanswered leave it: those that follow each
+    /// other without an overlap would else each begin the wait anew, on a connection that is dead.
+    asked: Option<Moment>,
     times: Times,
     /// Bytes that are counted for the codec.
     held: usize,
@@ -150,11 +155,11 @@ impl Task {
 
     /// Something came: the backend is there.
     fn follow_read(&mut self) {
+        self.asked = None;
         match self.phase {
             Phase::Begin if self.connection.link.codec().has_begun() => {
                 self.connection.begin();
-                self.phase = Phase::Idle;
-                self.deadline.after(self.times.idle);
+                self.become_idle();
             }
             // The clock was read when it was taken in.
             Phase::Busy => self.deadline.after_recent(self.times.ping_interval),
@@ -175,16 +180,23 @@ impl Task {
         match self.phase {
             Phase::Idle if !is_idle => {
                 self.phase = Phase::Busy;
-                self.deadline.after(self.times.ping_interval);
+                let asked = *self.asked.get_or_insert_with(Moment::now);
+                self.deadline.at(asked.plus(self.times.ping_interval));
             }
-            Phase::Busy | Phase::Pinged if is_idle && takes_streams => {
-                self.phase = Phase::Idle;
-                self.deadline.after(self.times.idle);
-            }
+            Phase::Busy if is_idle && takes_streams => self.become_idle(),
             // Nothing is under way, and nothing will be.
             Phase::Busy | Phase::Pinged | Phase::Idle if is_idle && !takes_streams => self.close(),
             Phase::Begin | Phase::Busy | Phase::Pinged | Phase::Idle | Phase::Closing => {}
         }
+    }
+
+    /// Waits for the next exchange; and where the last ones were not answered, no longer than until it is to be asked
+    /// whether the backend is still there.
+    fn become_idle(&mut self) {
+        self.phase = Phase::Idle;
+        let end = Moment::now().plus(self.times.idle);
+        let ping = self.asked.map(|asked| asked.plus(self.times.ping_interval));
+        self.deadline.at(ping.map_or(end, |ping| ping.min(end)));
     }
 
     /// The deadline has come; gives why the connection is over, where it is.
@@ -194,18 +206,24 @@ impl Task {
                 let why = "the backend did not send HTTP/2 settings in time";
                 return Some(Failure { kind: Kind::ConnectTimeout, why: why.into() });
             }
-            Phase::Busy => {
-                self.phase = Phase::Pinged;
-                self.connection.link.codec().ping();
-                self.deadline.after(self.times.ping_timeout);
-            }
+            Phase::Busy => self.ping(),
             Phase::Pinged => {
                 return Some(Failure { kind: Kind::Reset, why: "PING was not answered".into() });
             }
-            Phase::Idle => self.close(),
+            Phase::Idle => {
+                let is_unanswered = |asked| Moment::now().since(asked) >= self.times.ping_interval;
+                if self.asked.is_some_and(is_unanswered) { self.ping() } else { self.close() }
+            }
             Phase::Closing => return Some(Failure { kind: Kind::Reset, why: String::new() }),
         }
         None
+    }
+
+    /// Asks whether the backend is still there.
+    fn ping(&mut self) {
+        self.phase = Phase::Pinged;
+        self.connection.link.codec().ping();
+        self.deadline.after(self.times.ping_timeout);
     }
 
     /// Ends the connection, on which nothing is under way.
@@ -246,5 +264,97 @@ impl Task {
         if let Some(series) = self.series.as_ref().filter(|_| resets > 0) {
             series.http2_resets.add(resets);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::UnixStream,
+        runtime::{Builder, LocalOptions},
+        task::spawn_local,
+        time::{Instant, sleep},
+    };
+
+    use super::{super::RequestStream, *};
+    use crate::{
+        h1::HeadLimits,
+        http2::RequestStart,
+        net::{Plain, timer},
+    };
+
+    fn run_paused(test: impl AsyncFnOnce()) {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build_local(LocalOptions::default())
+            .unwrap();
+        runtime.block_on(async {
+            spawn_local(timer::drive());
+            test().await;
+        });
+    }
+
+    /// A connection whose backend has said its settings, and the backend.
+    async fn begun() -> (Rc<BackendConnection>, UnixStream) {
+        let (mut backend, ours) = UnixStream::pair().unwrap();
+        let connection = BackendConnection::new(HeadLimits::default());
+        let second = Duration::from_secs(1);
+        let times =
+            Times { begin: second, idle: 60 * second, ping_interval: 10 * second, ping_timeout: 2 * second };
+        let stream = Stream::Plain(Plain::Unix(ours));
+        spawn_local(run(connection.clone(), stream, times, None));
+        backend.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        poll_fn(|cx| connection.poll_begun(cx)).await.unwrap();
+        (connection, backend)
+    }
+
+    /// Asks something, and gives up after three seconds.
+    async fn ask_in_vain(connection: &Rc<BackendConnection>) {
+        let start = RequestStart {
+            method: "GET",
+            is_tls: false,
+            authority: "a",
+            path: "/",
+            protocol: None,
+            is_end: true,
+        };
+        let asked = RequestStream::open(connection, &start, |_| {});
+        sleep(Duration::from_secs(3)).await;
+        drop(asked);
+    }
+
+    #[test]
+    fn a_dead_connection_is_noticed_by_requests_without_overlap() {
+        run_paused(async || {
+            let (connection, _backend) = begun().await;
+            for _ in 0..3 {
+                ask_in_vain(&connection).await;
+                sleep(Duration::from_secs(2)).await;
+            }
+            assert_eq!(connection.failure().map(|it| it.why).as_deref(), Some("PING was not answered"));
+        });
+    }
+
+    #[test]
+    fn a_request_given_up_has_the_backend_asked_once() {
+        run_paused(async || {
+            let (connection, mut backend) = begun().await;
+            let asked = Instant::now();
+            ask_in_vain(&connection).await;
+            let mut came = Vec::new();
+            while !came.ends_with(b"alive?\0\0") {
+                backend.read_buf(&mut came).await.unwrap();
+            }
+            assert_eq!(asked.elapsed().as_secs(), 10);
+            backend.write_all(b"\0\0\x08\x06\x01\0\0\0\0alive?\0\0").await.unwrap();
+            sleep(Duration::from_secs(59)).await;
+            assert!(connection.takes_streams(), "it waits for the next exchange");
+            came.clear();
+            backend.read_buf(&mut came).await.unwrap();
+            // GOAWAY
+            assert_eq!((came[3], asked.elapsed().as_secs()), (7, 70));
+        });
     }
 }

@@ -205,7 +205,7 @@ choice! {
 section! {
     /// HTTP/2 connections to backends.
     pub struct BackendHttp2Conf {
-        /// Send a PING after this long without a byte from the backend, while requests are in progress.
+        /// Send a PING after this long without a byte from the backend, while requests are in progress or the last ones were given up unanswered.
         pub ping_interval: Duration = "30s", in "100ms" to "1d";
         /// How long the backend may take to answer a PING; after that the connection is considered dead.
         pub ping_timeout: Duration = "10s", in "10ms" to "1h";
