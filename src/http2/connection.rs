@@ -11,7 +11,7 @@ use super::{
     output::Output,
     reason::{ConnectionError, Reason},
     settings::{OwnSettings, PeerSettings},
-    state::{Block, Budgets, Closing, Opened, Role, ServerState},
+    state::{Acks, Block, Budgets, Closing, Opened, Role, ServerState},
     stream::{Fault, Stream},
 };
 use crate::{h1::HeadLimits, moment::Moment};
@@ -101,7 +101,7 @@ impl Connection {
             budgets: Budgets {
                 nuisance: Budget::new(allowed.nuisance, now),
                 resets: Budget::new(allowed.resets, now),
-                acks: 0,
+                acks: Acks::default(),
             },
             forgiven: VecDeque::new(),
             blocked: VecDeque::new(),
@@ -129,8 +129,8 @@ impl Connection {
 
     /// To be called when some of the output was written: streams that waited for it go on.
     pub fn written(&mut self) {
+        self.budgets.acks.written(self.output.written_to());
         if self.output.waiting().is_empty() {
-            self.budgets.acks = 0;
             self.output.rest(self.streams.is_empty());
         }
         if self.has_room() {

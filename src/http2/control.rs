@@ -72,8 +72,7 @@ impl Connection {
     }
 
     pub(super) fn count_ack(&mut self) -> Result<(), ConnectionError> {
-        self.budgets.acks += 1;
-        let is_fine = self.budgets.acks <= MOST_ACKS;
+        let is_fine = self.budgets.acks.add(self.output.position()) <= MOST_ACKS;
         if is_fine {
             Ok(())
         } else {
@@ -114,6 +113,7 @@ impl Connection {
         }
         stream.wake();
         Ok(())
+    }
 
     /// Whether a WINDOW_UPDATE gives back what was sent, or is one of the few that each piece on a stream may lead to.
     fn is_of_use(&mut self, id: u32, increment: u32) -> bool {
@@ -128,6 +128,5 @@ impl Connection {
             // Who reads a body tells so also where its stream has ended meanwhile.
             None => self.sent_before.give_back(increment),
         }
-    }
     }
 }

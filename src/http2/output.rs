@@ -50,6 +50,11 @@ impl Output {
         &mut self.bytes
     }
 
+    /// How many bytes are written.
+    pub fn written_to(&self) -> u64 {
+        self.before + self.written as u64
+    }
+
     /// How many bytes came before the next, written or not.
     pub fn position(&self) -> u64 {
         self.before + self.bytes.len() as u64
@@ -77,7 +82,7 @@ mod tests {
         output.end().extend_from_slice(b"abcdef");
         let position = output.position() - 1;
         output.advance(4);
-        assert_eq!(output.waiting(), b"ef");
+        assert_eq!((output.waiting(), output.written_to()), (&b"ef"[..], 4));
         *output.byte_at(position).unwrap() = b'F';
         assert_eq!(output.byte_at(3), None);
         assert_eq!(output.waiting(), b"eF");

@@ -31,7 +31,41 @@ pub(super) struct Budgets {
     /// (CVE-2025-8671).
     pub(super) resets: Budget,
     /// Answers to SETTINGS and PING that wait to be written.
-    pub(super) acks: u32,
+    pub(super) acks: Acks,
+}
+
+/// Answers that wait to be written, by where in the output they begin. What streams add behind them is no part of it: an
+/// output that is never empty is that of a long download.
+#[derive(Debug, Default)]
+pub(super) struct Acks {
+    /// How many there are; at most as many more are counted as were written meanwhile.
+    waiting: u32,
+    /// Where the last of them begins.
+    last: u64,
+    /// So many of them begin no later than there: once that is written, they are.
+    first: (u32, u64),
+}
+
+impl Acks {
+    /// One more begins there; gives how many wait.
+    pub(super) fn add(&mut self, at: u64) -> u32 {
+        self.waiting += 1;
+        self.last = at;
+        if self.first.0 == 0 {
+            self.first = (1, at);
+        }
+        self.waiting
+    }
+
+    /// The output is written up to there.
+    pub(super) fn written(&mut self, to: u64) {
+        if to > self.last {
+            *self = Self::default();
+        } else if to > self.first.1 {
+            self.waiting -= self.first.0;
+            self.first = (self.waiting, self.last);
+        }
+    }
 }
 
 /// Which end of a connection we are.
@@ -65,4 +99,26 @@ pub(super) enum Closing {
     Begun,
     /// The client has answered, and knows the last stream.
     Told,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_counted_until_they_are_written() {
+        let mut acks = Acks::default();
+        assert_eq!([acks.add(0), acks.add(17), acks.add(34)], [1, 2, 3]);
+        acks.written(0);
+        assert_eq!(acks.add(100), 4);
+        acks.written(20);
+        assert_eq!(acks.waiting, 3, "one is known to be written");
+        acks.written(100);
+        assert_eq!(acks.waiting, 3);
+        assert_eq!(acks.add(200), 4);
+        acks.written(101);
+        assert_eq!(acks.waiting, 1);
+        acks.written(201);
+        assert_eq!((acks.waiting, acks.add(300)), (0, 1));
+    }
 }

@@ -541,6 +541,29 @@ fn a_malformed_request_s_answer_is_sent_whole() {
     assert!(matches!(more, Poll::Ready(Ok(1000))), "{more:?}");
 }
 
+/// As gRPC asks once per round trip while much comes, over a connection that is the bottleneck.
+#[test]
+fn answers_to_ping_are_counted_while_the_output_stays_full() {
+    let mut connection = connection();
+    receive(&mut connection, &frame(1, 5, 1, &block(&POST)));
+    connection.send_head(1, &ok(&[]), true, None, false).unwrap();
+    for _ in 0..600 {
+        while connection.poll_send(1, &mut context(), &[0; 16_384]).is_ready() {
+            for id in [0, 1] {
+                receive(&mut connection, &frame(8, 0, id, &16_384_u32.to_be_bytes()));
+            }
+        }
+        receive(&mut connection, &frame(6, 0, 0, &[1; 8]));
+        let length = connection.output().waiting().len() - 100;
+        connection.output().advance(length);
+        connection.written();
+    }
+    // Of those that nobody takes, no more wait than before.
+    let pings = frame(6, 0, 0, &[1; 8]).repeat(501);
+    let error = connection.receive(&pings, Moment(0)).unwrap_err();
+    assert_eq!(error.what, "it does not read the answers to its frames");
+}
+
 #[test]
 fn an_empty_response_ends_by_its_head() {
     let mut connection = connection();
