@@ -12,6 +12,7 @@ use std::{
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
+use super::yielding::hold_back;
 use crate::config::{listen::ListenAddress, socket_access::SocketAccess};
 
 /// The sockets of a listener, one per worker, and the address that they are bound to.
@@ -123,6 +124,10 @@ pub fn complete(handed: &Bound, address: &ListenAddress, workers: usize) -> io::
             _ => first.try_clone()?.into(),
         };
         sockets.push(socket);
+    }
+    if matches!(address, ListenAddress::Tcp(_)) {
+        // The program before may have ended, or be about to, while it held clients back.
+        sockets.iter().for_each(|socket| hold_back(socket, false));
     }
     Ok(Bound { sockets, address: handed.address.clone(), owner: handed.owner })
 }
@@ -301,7 +306,7 @@ pub fn permit(path: &Path, SocketAccess { mode, owner, group }: SocketAccess) ->
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::{collections::HashSet, net::TcpStream, time::Duration};
 
     use super::*;
 
@@ -372,6 +377,23 @@ mod tests {
             let cookies: HashSet<u64> =
                 bound.sockets.iter().map(|socket| SockRef::from(socket).cookie().unwrap()).collect();
             assert_eq!((bound.sockets.len(), cookies.len()), (3, if is_shared { 3 } else { 1 }));
+        }
+    }
+
+    #[test]
+    fn sockets_that_held_clients_back_let_them_in_again() {
+        let any = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
+        for is_shared in [false, true] {
+            let mut before = bind(&any, if is_shared { 2 } else { 1 }, Manner::default()).unwrap();
+            SockRef::from(&before.sockets[0]).set_reuse_port(is_shared).unwrap();
+            before.sockets.iter().for_each(|socket| hold_back(socket, true));
+            let address = before.address.parse().unwrap();
+            before.owner = if is_shared { Owner::Before } else { Owner::Manager };
+            let _next = complete(&before, &ListenAddress::Tcp(address), 3).unwrap();
+            for _ in 0..8 {
+                let client = TcpStream::connect_timeout(&address, Duration::from_secs(5));
+                assert!(client.is_ok(), "{client:?}");
+            }
         }
     }
 

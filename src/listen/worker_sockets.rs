@@ -237,6 +237,9 @@ impl WorkerSockets {
         for Socket { slot, socket, task, .. } in sockets {
             task.abort();
             accept::empty(&self.worker, slot.get(), &socket, &self.mailboxes);
+            // Another program, or a service manager, may go on with it; that this one does not yield any more comes too
+            // late for a socket that it does not have.
+            hold_back(socket.get_ref(), false);
         }
     }
 }
@@ -251,5 +254,46 @@ async fn end(worker: Rc<Worker>, slot: ListenerId, sessions: usize) {
     let ended = sessions + told + worker.connections.end(slot);
     if ended > 0 {
         tracing::warn!(ended, "the drain time of a removed listener is over");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use tokio::{
+        runtime::{Builder, LocalOptions},
+        sync::mpsc::unbounded_channel,
+    };
+
+    use super::*;
+    use crate::{
+        admin::tests::{CONFIG, shared},
+        telemetry::access_log::{AccessLog, Sink},
+    };
+
+    #[test]
+    fn socket_that_a_worker_has_left_holds_nobody_back() {
+        let runtime =
+            Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
+        runtime.block_on(async {
+            // As of a service manager, or of the next program.
+            let others = TcpListener::bind("127.0.0.1:0").unwrap();
+            others.set_nonblocking(true).unwrap();
+            let address = others.local_addr().unwrap();
+            let log = AccessLog::start(Sink::Off).unwrap();
+            let worker = Worker::new(0, shared(CONFIG), log.for_worker());
+            let slot = worker.snapshot().shared.listeners[0].slot;
+            let sockets = WorkerSockets::new(worker, Mailboxes::new(vec![unbounded_channel().0]));
+            let own = (1, slot, others.try_clone().unwrap().into());
+            sockets.change(Change { open: vec![own], ..Change::default() });
+            sockets.yields(Yielding::Now);
+            let short = Duration::from_millis(50);
+            assert!(TcpStream::connect_timeout(&address, short).is_err());
+            // The end of it comes when it has stopped already.
+            sockets.stop();
+            sockets.yields(Yielding::No);
+            assert!(TcpStream::connect_timeout(&address, short * 100).is_ok());
+        });
     }
 }

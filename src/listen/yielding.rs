@@ -5,7 +5,7 @@
 //! accepted as ever; then their first packet (SYN) is not answered any more, which their clients repeat after a second, and
 //! meet the next node. Nobody is refused.
 
-use std::{os::fd::AsFd, time::Duration};
+use std::{io, os::fd::AsFd, time::Duration};
 
 use socket2::{SockFilter, SockRef};
 use tokio::sync::oneshot::{Receiver, channel};
@@ -70,15 +70,21 @@ async fn ask(mailboxes: &Mailboxes, yielding: Yielding) {
     }
 }
 
-/// Has the kernel drop the first packets of new connections to this socket, or (false) none.
+/// Has the kernel drop the first packets of new connections to this socket, or (false) none. It goes on for as long as
+/// anybody has the socket: what another program may go on with is not to be left so.
 pub(super) fn hold_back(socket: &impl AsFd, is_held: bool) {
     let socket = SockRef::from(socket);
     let changed = match is_held {
         true => socket.attach_filter(&NO_SYN),
         false => socket.detach_filter(),
     };
-    if let Err(error) = changed {
-        tracing::debug!("new connections cannot be held back: {error}");
+    match changed {
+        // There was no filter to be taken off.
+        Err(error) if !is_held && error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            tracing::debug!(is_held, "whether new connections are held back cannot be changed: {error}")
+        }
+        Ok(()) => {}
     }
 }
 

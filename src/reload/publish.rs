@@ -217,7 +217,7 @@ mod tests {
         let entry = StoredHead::of(&RequestHead::default(), &head, &Policy::default(), times).unwrap();
         let key = Key::of("http", "a", None, "/", &Fields::default(), &KeySettings::default());
         let object = StoredResponse::new(key, &Fields::default(), entry, Body::of([])).unwrap();
-        assert!(cache.put(Arc::new(object)));
+        cache.put(Arc::new(object)).unwrap();
     }
 
     /// However long exchanges of an older generation still have the cache; and should it come back, it has not heard of
