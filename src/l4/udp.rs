@@ -24,5 +24,8 @@ mod session;
 mod socket;
 mod up;
 
-pub use hand_over::Handed;
+pub use hand_over::{Handed, HandedSessions};
 pub use relay::{Listening, Relay};
+
+#[cfg(test)]
+mod tests;

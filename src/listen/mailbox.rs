@@ -15,7 +15,7 @@ use tokio::sync::{
 };
 
 use crate::{
-    l4::udp::Handed,
+    l4::udp::{Handed, HandedSessions},
     runtime::{ListenerId, Permit, connections::Description},
 };
 
@@ -47,7 +47,7 @@ pub enum Message {
     EndOne(u32, u32, oneshot::Sender<bool>),
     /// Sessions for the next program: so many of them at most, and none at the end. From the first time on, datagrams of
     /// clients are left to that.
-    Hand(usize, oneshot::Sender<Vec<Handed>>),
+    Hand(usize, oneshot::Sender<HandedSessions>),
     /// Whether the next program has taken what was handed over.
     HandedOver(bool),
     /// Sockets of datagrams to begin with, and the sessions that the program before had there. The answer is how many of

@@ -15,18 +15,27 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::{sync::oneshot, task::spawn_blocking, time::timeout};
+use tokio::{
+    sync::oneshot,
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 
 use crate::{
-    l4::udp::Handed,
+    l4::udp::{Handed, HandedSessions},
     listen::{
         handover::{self, TAKE_SESSIONS, at},
         mailbox::{Mailboxes, Message},
     },
 };
 
-/// Sessions in one message: each has a descriptor, of which as many are on their way as a process may have open.
-const AT_ONCE: usize = 512;
+/// Sessions in one message: each has a descriptor while it is on its way. Where there are fewer than that, the message has
+/// fewer.
+const AT_ONCE: usize = 128;
+/// How often it is looked again whether there is a descriptor, over all workers, and after how long: those that others use
+/// come back.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(20);
 /// How long a worker, or the next program, may take for a batch.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -37,7 +46,8 @@ pub(super) async fn hand_over(mailboxes: &Mailboxes, pipe: Arc<UnixStream>) -> R
         // A worker ends only with the program.
         let _ = mailboxes.send(worker, Message::HandedOver(result.is_ok()));
     }
-    let (handed, taken) = result.map_err(|error| format!("it does not accept the sessions: {error}"))?;
+    let Counts { handed, taken, left } =
+        result.map_err(|error| format!("it does not accept the sessions: {error}"))?;
     match handed - taken.min(handed) {
         0 if handed == 0 => {}
         0 => tracing::info!(sessions = handed, "datagram sessions handed over"),
@@ -47,26 +57,53 @@ pub(super) async fn hand_over(mailboxes: &Mailboxes, pipe: Arc<UnixStream>) -> R
             "datagram sessions handed over; for some the new program has no listener, route, backend or room"
         ),
     }
+    if left > 0 {
+        tracing::warn!(
+            left,
+            "datagram sessions end here, because there are no descriptors to hand them over with"
+        );
+    }
     Ok(())
 }
 
-/// How many were handed over, and how many of them the next program has.
-async fn all(mailboxes: &Mailboxes, pipe: Arc<UnixStream>) -> io::Result<(u64, u64)> {
+/// What became of the sessions.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    /// How many were handed over.
+    handed: u64,
+    /// How many of those the next program has.
+    taken: u64,
+    /// How many were not.
+    left: u64,
+}
+
+async fn all(mailboxes: &Mailboxes, pipe: Arc<UnixStream>) -> io::Result<Counts> {
     say(&pipe, |mut pipe| pipe.write_all(TAKE_SESSIONS)).await?;
-    let mut handed = 0;
+    let (mut counts, mut tries) = (Counts::default(), TRIES);
     for worker in 0..mailboxes.workers() {
         loop {
-            let some = ask(mailboxes, worker).await?;
-            if some.is_empty() {
-                break;
+            let HandedSessions { sessions, left } = ask(mailboxes, worker).await?;
+            match (sessions.is_empty(), left) {
+                (true, 0) => break,
+                (true, _) if tries > 0 => {
+                    tries -= 1;
+                    sleep(PAUSE).await;
+                    continue;
+                }
+                (true, left) => {
+                    counts.left += left as u64;
+                    break;
+                }
+                (false, _) => tries = TRIES,
             }
-            handed += some.len() as u64;
-            say(&pipe, move |pipe| send(pipe, worker, some)).await?;
+            counts.handed += sessions.len() as u64;
+            say(&pipe, move |pipe| send(pipe, worker, sessions)).await?;
         }
     }
     let last = json!({"last": true});
     let answer = say(&pipe, move |pipe| handover::send(pipe, &last, &[])).await?;
-    Ok((handed, at(&answer, "sessions").as_u64().unwrap_or(0)))
+    counts.taken = at(&answer, "sessions").as_u64().unwrap_or(0);
+    Ok(counts)
 }
 
 fn send(pipe: &UnixStream, worker: usize, some: Vec<Handed>) -> io::Result<()> {
@@ -95,9 +132,71 @@ async fn say(
     said.await.map_err(io::Error::other)?
 }
 
-async fn ask(mailboxes: &Mailboxes, worker: usize) -> io::Result<Vec<Handed>> {
+async fn ask(mailboxes: &Mailboxes, worker: usize) -> io::Result<HandedSessions> {
     let (answer, answered) = oneshot::channel();
     let silent = || io::Error::other(format!("worker {worker} does not hand them over"));
     mailboxes.send(worker, Message::Hand(AT_ONCE, answer)).map_err(|_| silent())?;
     timeout(PATIENCE, answered).await.map_err(|_| silent())?.map_err(|_| silent())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use tokio::{sync::mpsc::unbounded_channel, time::Instant};
+
+    use super::*;
+
+    /// The next program: gives how many sockets came.
+    fn take(pipe: &UnixStream) -> usize {
+        let (mut line, mut count) = (String::new(), 0);
+        BufReader::new(pipe).read_line(&mut line).unwrap();
+        assert_eq!(line.as_bytes(), TAKE_SESSIONS);
+        loop {
+            let answer = json!({"sessions": count});
+            (&*pipe).write_all(format!("{answer}\n").as_bytes()).unwrap();
+            let (message, sockets) = handover::receive(pipe).unwrap();
+            count += sockets.len();
+            if message.get("last").is_some() {
+                return count;
+            }
+        }
+    }
+
+    /// What is handed over by a worker that gives so many sessions each time, with so many left; and how long it takes.
+    async fn handed(given: &[(usize, usize)]) -> (Counts, Duration) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let next = thread::spawn(move || {
+            let count = take(&theirs);
+            (&theirs).write_all(format!("{}\n", json!({"sessions": count})).as_bytes()).unwrap();
+        });
+        let (sender, mut mailbox) = unbounded_channel();
+        let (mailboxes, begun) = (Mailboxes::new(vec![sender]), Instant::now());
+        let mut given = given.iter();
+        let mut last = (0, 0);
+        let worker = async {
+            while let Some(Message::Hand(_, answer)) = mailbox.recv().await {
+                last = given.next().copied().unwrap_or(last);
+                let socket = || UnixStream::pair().unwrap().0.into();
+                let sessions = (0..last.0).map(|_| Handed { facts: json!({}), socket: socket() }).collect();
+                answer.send(HandedSessions { sessions, left: last.1 }).unwrap();
+            }
+        };
+        let counts = tokio::select! {
+            counts = all(&mailboxes, Arc::new(ours)) => counts.unwrap(),
+            () = worker => panic!("the mailbox ended"),
+        };
+        next.join().unwrap();
+        (counts, begun.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_wait_for_descriptors_and_are_counted_without() {
+        let (counts, took) = handed(&[(3, 2), (0, 2), (0, 2), (2, 0), (0, 0)]).await;
+        assert_eq!((counts.handed, counts.taken, counts.left), (5, 5, 0));
+        assert_eq!(took, 2 * PAUSE);
+        let (counts, took) = handed(&[(1, 7), (0, 7)]).await;
+        assert_eq!((counts.handed, counts.taken, counts.left), (1, 1, 7));
+        assert_eq!(took, TRIES * PAUSE);
+    }
 }

@@ -3,7 +3,7 @@
 //! The listener is not read meanwhile; datagrams wait in the kernel until the next program has the sessions and reads it.
 //! What that does not understand it leaves out, as with everything that is handed over.
 
-use std::{net::SocketAddr, os::fd::OwnedFd, rc::Rc, time::Duration};
+use std::{io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, time::Duration};
 
 use rustix::event::epoll;
 use serde_json::{Value, json};
@@ -38,25 +38,54 @@ pub struct Handed {
     pub socket: OwnedFd,
 }
 
+/// Sessions that are handed over together.
+#[derive(Debug, Default)]
+pub struct HandedSessions {
+    /// Themselves; none at the end, or where there is no descriptor.
+    pub sessions: Vec<Handed>,
+    /// How many are left because there was no descriptor for the next one; there may be when these are gone.
+    pub left: usize,
+}
+
 impl Relay {
     /// The next sessions that were not handed over yet, at most so many. They go on here until they are forgotten.
-    pub fn hand(&self, most: usize) -> Vec<Handed> {
+    pub fn hand(&self, most: usize) -> HandedSessions {
+        self.hand_by(most, OwnedFd::try_clone)
+    }
+
+    pub(super) fn hand_by(
+        &self,
+        most: usize,
+        clone: impl Fn(&OwnedFd) -> io::Result<OwnedFd>,
+    ) -> HandedSessions {
         let now = Moment::now();
         let mut table = self.table.borrow_mut();
-        let next = table.iter().filter(|(.., it)| !it.is_handed && it.backend.is_some());
-        let ids: Vec<(Id, bool)> = next.map(|(id, key, _)| (id, key.is_beside())).take(most).collect();
-        let mut handed = Vec::with_capacity(ids.len());
-        for (id, is_beside) in ids {
-            let Some(session) = table.get_mut(id) else { continue };
-            session.is_handed = true;
-            let Some(socket) = session.backend.as_ref().and_then(|it| it.socket.try_clone().ok()) else {
+        let (mut ids, mut some) = (Vec::new(), HandedSessions::default());
+        // What is not handed over ends here, with a line, when its listener is closed.
+        for (id, key, session) in table.iter().filter(|(.., it)| !it.is_handed) {
+            let Some(backend) = &session.backend else { continue };
+            if some.left > 0 {
+                some.left += 1;
                 continue;
-            };
-            if let Some(facts) = facts(session, is_beside, now) {
-                handed.push(Handed { facts, socket });
+            }
+            if ids.len() >= most {
+                break;
+            }
+            let Some(facts) = facts(session, key.is_beside(), now) else { continue };
+            match clone(&backend.socket) {
+                Ok(socket) => {
+                    ids.push(id);
+                    some.sessions.push(Handed { facts, socket });
+                }
+                Err(_) => some.left = 1,
             }
         }
-        handed
+        for id in ids {
+            if let Some(session) = table.get_mut(id) {
+                session.is_handed = true;
+            }
+        }
+        some
     }
 
     /// Lets go of what was handed over, which goes on elsewhere; or, where it does not, keeps it.
