@@ -188,7 +188,7 @@ impl Relay {
         permit.series = Some(self.worker.series.clone());
         let beside = quic.as_ref().filter(|_| facts.get("is_beside") == Some(&Value::Bool(true)));
         let key = Client::new(socket.number, client, asked);
-        let key = beside.map_or(key, |quic| key.of(quic.place().number()));
+        let key = beside.map_or(key, |quic| key.beside(quic.place()));
         let more = quic.as_ref().map_or(0, |it| it.held()) + announced.as_ref().map_or(0, |it| it.held());
         let age = |key: &str| facts.get(key)?.as_u64().map(Duration::from_micros);
         let count = |key: &str| facts.get(key).and_then(Value::as_u64).unwrap_or(0);

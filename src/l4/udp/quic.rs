@@ -16,7 +16,7 @@ use super::{
     batch::Received,
     begin::Ask,
     relay::Relay,
-    session::{Client, EndedBy, Session},
+    session::{Client, EndedBy, OF_NO_VERSION, Session},
     socket::Socket,
 };
 use crate::{
@@ -25,8 +25,6 @@ use crate::{
     telemetry::datagrams::Dropped,
 };
 
-/// The flow's number of a session whose version is not known: it stands beside the others of its client.
-const OF_NO_VERSION: u32 = u32::MAX;
 /// Least bytes of the connection id that a client makes up for its server (RFC 9000 §7.2).
 const LEAST_FIRST_ID: usize = 8;
 

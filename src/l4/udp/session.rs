@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    super::session::Table,
+    super::{quic::packet::known, session::Table},
     announced::{self, Announced},
     connect::{self, Backend},
     quic_session::QuicSession,
@@ -23,7 +23,7 @@ use crate::{
     runtime::{
         ListenerId, Permit, Worker, WorkerSnapshot,
         connections::PassedDescription,
-        flows::{Flow, Flows},
+        flows::{Flow, FlowPlace, Flows},
     },
     telemetry::datagrams::Dropped,
     upstream::sessions::SessionPlace,
@@ -65,7 +65,16 @@ impl Client {
     pub(super) fn of(self, flow: u32) -> Self {
         Self { flow, ..self }
     }
+
+    /// The same client, and that connection of it, which stands beside others.
+    pub(super) fn beside(self, place: &FlowPlace) -> Self {
+        let is_known = known(place.flow().version).is_some();
+        self.of(if is_known { place.number() } else { OF_NO_VERSION })
+    }
 }
+
+/// The flow's number of a session whose version is not known: it stands beside the others of its client.
+pub(super) const OF_NO_VERSION: u32 = u32::MAX;
 
 /// A session.
 #[derive(Debug)]
@@ -174,6 +183,11 @@ impl Session {
     /// Whether its backend has answered: from then on it stays there.
     pub(super) fn is_answered(&self) -> bool {
         self.answered.is_some() || self.is_bound()
+    }
+
+    /// Of a connection of QUIC: its number.
+    pub(super) fn number(&self) -> Option<u32> {
+        self.quic.as_ref().map(|quic| quic.place().number())
     }
 
     /// Whether its backend was picked for another address of its client.

@@ -8,7 +8,10 @@ use tokio::runtime::{Builder, LocalOptions};
 use super::relay::{Listening, Relay};
 use crate::{
     admin::tests::shared,
-    runtime::Worker,
+    runtime::{
+        Worker,
+        flows::{ConnectionId, Flow},
+    },
     telemetry::access_log::{AccessLog, Sink},
 };
 
@@ -16,10 +19,12 @@ use crate::{
 struct Stage {
     relay: Rc<Relay>,
     listening: Listening,
-    _backends: [Option<UdpSocket>; 2],
+    backends: [Option<UdpSocket>; 2],
+    client: UdpSocket,
 }
 
 const UDP: &str = "protocol = \"udp\"";
+const QUIC: &str = "protocol = \"tls\"\nquic = true";
 
 impl Stage {
     fn new(listener: &str) -> Self {
@@ -36,14 +41,21 @@ impl Stage {
         let relay = Relay::start(worker, [AtomicI64::new(0)].into()).unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
+        let address = socket.local_addr().unwrap();
         let listening = relay.listen(slot, socket.into()).unwrap();
-        Self { relay, listening, _backends: backends.map(Some) }
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(address).unwrap();
+        Self { relay, listening, backends: backends.map(Some), client }
     }
 
     /// A datagram comes from a client.
     fn tell_as(&self, client: &UdpSocket, datagram: &[u8]) {
         client.send(datagram).unwrap();
         assert_eq!(self.relay.read(self.listening.socket()).unwrap(), 1);
+    }
+
+    fn tell(&self, datagram: &[u8]) {
+        self.tell_as(&self.client, datagram);
     }
 
     fn sessions(&self) -> usize {
@@ -85,5 +97,56 @@ fn sessions_for_which_no_descriptor_is_left_are_kept() {
         assert_eq!(counts(&second_fails), (1, 2));
         stage.relay.handed_over(true);
         assert_eq!(stage.sessions(), 2, "they end here, when the listener is closed");
+    });
+}
+
+/// The client's first packet of RFC 9001 §A.2.
+fn initial() -> Vec<u8> {
+    let hex = include_str!("../quic/vectors/rfc9001-a2.hex");
+    let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.chunks(2).map(byte).collect()
+}
+
+#[test]
+fn a_connection_beside_another_keeps_its_session_at_another_backend() {
+    run(|| {
+        let mut stage = Stage::new(QUIC);
+        let first = initial();
+        stage.tell(&first);
+        let (flow, backend) = {
+            let table = stage.relay.table.borrow();
+            let (.., session) = table.iter().next().unwrap();
+            (Flow::clone(session.quic.as_ref().unwrap().place().flow()), session.last)
+        };
+        // Another connection, which the client had from another port before.
+        let other = stage.relay.worker.shared.flows.enter(flow);
+        other.add(ConnectionId::new(b"of another").unwrap());
+        stage.tell(b"\x40of another");
+        assert_eq!(stage.sessions(), 2);
+        stage.backends[backend] = None;
+        // The first leads to the refusal, the second is passed on to the other backend.
+        for _ in 0..4 {
+            stage.tell(&first);
+        }
+        let table = stage.relay.table.borrow();
+        assert!(table.iter().any(|(.., session)| session.attempts == 2));
+        assert_eq!(table.len(), 2);
+    });
+}
+
+#[test]
+fn session_of_an_unknown_version_is_found_after_an_upgrade() {
+    run(|| {
+        let stage = Stage::new(QUIC);
+        let ids = b"\x0ewhoever it is \x06client";
+        let unknown = [&[0xc0][..], &0x0a1a_2a3a_u32.to_be_bytes(), ids, &[7; 1200]].concat();
+        stage.tell(&unknown);
+        let handed = stage.relay.hand(10).sessions;
+        stage.relay.handed_over(true);
+        assert_eq!((handed.len(), stage.sessions()), (1, 0));
+        assert_eq!(stage.relay.take_over(std::iter::once(&stage.listening), handed), 1);
+        stage.tell(&unknown);
+        assert_eq!(stage.sessions(), 1);
     });
 }

@@ -157,10 +157,16 @@ impl Relay {
         received: Received<'_>,
         now: Moment,
     ) -> Result<Sent, Dropped> {
-        let session = table.get_mut(id).ok_or(Dropped::Unsent)?;
+        let mut session = table.get_mut(id).ok_or(Dropped::Unsent)?;
         if session.backend.is_none() {
+            let before = session.number();
             session.move_on(&self.worker.shared.flows, now)?;
-            self.watch(session, id)?;
+            let (after, watched) = (session.number(), self.watch(session, id));
+            if let (Some(before), Some(after)) = (before, after) {
+                renumber(table, id, before, after);
+            }
+            watched?;
+            session = table.get_mut(id).ok_or(Dropped::Unsent)?;
         }
         let backend = session.backend.as_ref().ok_or(Dropped::NoBackend)?;
         let header = session.header();
@@ -219,5 +225,13 @@ impl Relay {
         if let Some(session) = table.get_mut(id) {
             session.failed(Kind::Connect, asked, now);
         }
+    }
+}
+
+/// Makes the number of a session's connection another: where it stands beside others of its client, it is known by it.
+fn renumber(table: &mut Table<Client, Session>, id: Id, before: u32, after: u32) {
+    let key = table.get(id).map(|(key, _)| *key);
+    if let Some(key) = key.filter(|key| before != after && *key == key.of(before)) {
+        table.rename(id, key.of(after));
     }
 }
