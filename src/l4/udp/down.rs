@@ -1,6 +1,6 @@
 //! From backends to clients.
 
-use std::rc::Rc;
+use std::{io, rc::Rc};
 
 use rustix::{
     buffer::spare_capacity,
@@ -19,6 +19,8 @@ use crate::moment::Moment;
 
 /// Pieces that one read takes from a backend's socket.
 const MOST_PIECES: usize = 8;
+/// Errors of one socket that one read goes past.
+const MOST_ERRORS: usize = 4;
 /// Sockets of backends that one look finds something at.
 const READY_AT_ONCE: usize = 256;
 /// Answers after which a session's socket is worth the calls that have the kernel join what comes to it.
@@ -54,7 +56,7 @@ impl Relay {
         let Some(backend) = &session.backend else { return true };
         let now = Moment::now();
         let state = &session.socket.state;
-        let count = match batch.receive(state, &backend.socket, MOST_PIECES) {
+        let count = match behind_errors(|| batch.receive(state, &backend.socket, MOST_PIECES)) {
             Ok(count) => count,
             Err(error) if is_refusal(&error) => {
                 Self::refused(&mut table, id, now);
@@ -92,5 +94,45 @@ impl Relay {
             return true;
         }
         count < MOST_PIECES
+    }
+}
+
+/// Reads what stands behind what came back for datagrams before by ICMP: the kernel tells of that first, and once. A
+/// refusal says something of the backend, and is given.
+fn behind_errors(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    let mut result = read();
+    for _ in 1..MOST_ERRORS {
+        match &result {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock && !is_refusal(error) => result = read(),
+            Ok(_) | Err(_) => break,
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn what_stands_behind_an_error_is_read() {
+        for (errors, calls, expected) in [
+            (&[Errno::MSGSIZE][..], 2, Some(3)),
+            (&[], 1, Some(3)),
+            (&[Errno::ACCESS, Errno::PROTO], 3, Some(3)),
+            (&[Errno::AGAIN], 1, None),
+            (&[Errno::MSGSIZE, Errno::AGAIN], 2, None),
+            (&[Errno::MSGSIZE, Errno::CONNREFUSED], 2, None),
+            (&[Errno::NOMEM; 9], MOST_ERRORS, None),
+        ] {
+            let mut count = 0;
+            let result = behind_errors(|| {
+                count += 1;
+                errors.get(count - 1).map_or(Ok(3), |error| Err((*error).into()))
+            });
+            assert_eq!((count, result.ok()), (calls, expected), "{errors:?}");
+        }
     }
 }

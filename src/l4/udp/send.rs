@@ -64,7 +64,7 @@ pub(super) fn send(state: &UdpSocketState, socket: &impl AsFd, way: Way, receive
     }
     let mut sent = Sent::default();
     for datagram in received.datagrams() {
-        match send_one(state, socket, way, received, datagram, None) {
+        match again(way, || send_one(state, socket, way, received, datagram, None)) {
             Ok(()) => sent.carried.add(Carried { datagrams: 1, bytes: datagram.len() as u64 }),
             Err(error) => {
                 sent.failed += 1;
@@ -92,7 +92,7 @@ pub(super) fn send_behind(
         joined.clear();
         joined.extend_from_slice(header);
         joined.extend_from_slice(datagram);
-        match send_one(state, socket, Way::Connected, received, joined, None) {
+        match again(Way::Connected, || send_one(state, socket, Way::Connected, received, joined, None)) {
             Ok(()) => sent.carried.add(Carried { datagrams: 1, bytes: datagram.len() as u64 }),
             Err(error) => {
                 sent.failed += 1;
@@ -106,6 +106,18 @@ pub(super) fn send_behind(
         }
     }
     sent
+}
+
+/// Sends, and once more where what failed may have been an earlier datagram: what came back for that by ICMP (it was too
+/// large for a router, or is filtered) is told to whoever uses the connected socket next, and once. The same error again is
+/// this one's own.
+fn again(way: Way, mut send: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    match (way, send()) {
+        (Way::Connected, Err(error)) if reason(&error) != Dropped::SendBuffer && !is_refusal(&error) => {
+            send()
+        }
+        (Way::Connected | Way::To(..), sent) => sent,
+    }
 }
 
 fn send_one(
@@ -150,5 +162,33 @@ pub(super) fn reason(error: &io::Error) -> Dropped {
         Some(Errno::MSGSIZE) => Dropped::TooLarge,
         Some(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => Dropped::SendBuffer,
         _ => Dropped::Unsent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datagram_is_sent_again_after_the_error_of_another() {
+        let client = Way::To("192.0.2.1:5".parse().unwrap(), None);
+        for (way, errors, calls, is_sent) in [
+            (Way::Connected, &[Errno::MSGSIZE][..], 2, true),
+            (Way::Connected, &[Errno::ACCESS], 2, true),
+            (Way::Connected, &[Errno::PROTO], 2, true),
+            (Way::Connected, &[Errno::MSGSIZE, Errno::MSGSIZE], 2, false),
+            // Of these the caller makes something else.
+            (Way::Connected, &[Errno::CONNREFUSED], 1, false),
+            (Way::Connected, &[Errno::AGAIN], 1, false),
+            (Way::Connected, &[Errno::NOBUFS], 1, false),
+            (client, &[Errno::MSGSIZE], 1, false),
+        ] {
+            let mut count = 0;
+            let result = again(way, || {
+                count += 1;
+                errors.get(count - 1).map_or(Ok(()), |error| Err((*error).into()))
+            });
+            assert_eq!((count, result.is_ok()), (calls, is_sent), "{errors:?} {way:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@ mod databases;
 mod edits;
 mod encrypted;
 mod hellos;
+mod icmp;
 mod multipath;
 mod programs;
 mod quic;
