@@ -110,7 +110,7 @@ fn indexed(index: Option<usize>, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
 #[inline]
 fn write_name(index: Option<usize>, name: &[u8], out: &mut Vec<u8>) {
     match index {
-        Some(index) => integer::write(index, 4, 0, out),
+        Some(index) => integer::write(index, 4, never_indexed(index), out),
         None => {
             out.push(0);
             integer::write(name.len(), 7, 0, out);
@@ -119,6 +119,16 @@ fn write_name(index: Option<usize>, name: &[u8], out: &mut Vec<u8>) {
             out.get_mut(at..).unwrap_or_default().make_ascii_lowercase();
         }
     }
+}
+
+/// Fields of the static table whose values are secret: `authorization`, `cookie`, `proxy-authorization`, `set-cookie`.
+const SECRET: u64 = 1 << 23 | 1 << 32 | 1 << 49 | 1 << 55;
+
+/// The bit of a literal that has whoever passes it on put it into no table either (§6.2.3): values in a table can be
+/// guessed by the length of what refers to them (§7.1). It is set whether the field came with it or not.
+#[inline]
+fn never_indexed(index: usize) -> u8 {
+    if SECRET >> (index & 63) & 1 == 1 { 0x10 } else { 0 }
 }
 
 /// A literal whose name is in the static table; it goes into no table.

@@ -101,23 +101,24 @@ const fn is_same(one: &[u8], other: &[u8]) -> bool {
     at == one.len() && at == other.len()
 }
 
-/// The index of a response field's name; names that no response has are not looked for.
+/// The index of a response field's name; names that no response has are not looked for, but for those whose values are
+/// secret.
 pub(super) fn index_of(name: &[u8]) -> Option<usize> {
     let candidates: &[usize] = match name.len() {
         3 => &[60, 21],
         4 => &[33, 34, 59, 45],
         5 => &[22],
-        6 => &[54],
+        6 => &[54, 32],
         7 => &[36],
         8 => &[46],
         10 => &[55],
         11 => &[53],
         12 => &[31],
-        13 => &[24, 44, 18, 30],
+        13 => &[24, 44, 18, 30, 23],
         14 => &[28],
         16 => &[26, 27, 29, 61],
         18 => &[48],
-        19 => &[25],
+        19 => &[25, 49],
         25 => &[56],
         27 => &[20],
         _ => return None,

@@ -173,3 +173,31 @@ fn what_is_encoded_is_decoded_again() {
     encoder.begin(&mut block);
     assert_eq!(block, [0x20]);
 }
+
+#[test]
+fn what_is_secret_is_never_indexed() {
+    for (name, first) in [
+        ("Authorization", 0x10),
+        ("cookie", 0x10),
+        ("Proxy-Authorization", 0x10),
+        ("set-cookie", 0x10),
+        ("Server", 0),
+        ("content-type", 0),
+        ("x-known-to-nobody", 0),
+    ] {
+        let encoder = Encoder::default();
+        let mut fields = Fields::default();
+        fields.push(name, b"v");
+        let (mut tagged, mut plain, mut pieces) = (Vec::new(), Vec::new(), Vec::new());
+        fields.iter().for_each(|field| encoder.tagged(&field, &mut tagged));
+        encoder.field(name.as_bytes(), b"v", &mut plain);
+        let at = encoder.begin_value(name.as_bytes(), &mut pieces);
+        pieces.push(b'v');
+        encoder.end_value(at, &mut pieces);
+        for block in [tagged, plain, pieces] {
+            assert_eq!(block[0] & 0xf0, first, "{name}");
+            let expected = format!("{}: v\n", name.to_ascii_lowercase());
+            assert_eq!(decode(&mut Decoder::default(), &block).unwrap(), expected);
+        }
+    }
+}
