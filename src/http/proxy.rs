@@ -113,7 +113,7 @@ pub(super) async fn ask<D: Downstream>(
             connect_timeout: route.timeouts.connect,
         },
         head,
-        upload: Upload::new(plan.has_body, plan.framing == Framing::Chunked, context.body_limit(), replay),
+        upload: Upload::new(plan.has_body, plan.framing == Framing::Chunked, limit, replay),
         body_timeout: context.request_body_timeout(),
         response_timeout: route.timeouts.response.unwrap_or(conf.response_timeout),
         rate: LeastRate::new(route.min_rate),

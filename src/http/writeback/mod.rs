@@ -10,6 +10,7 @@ mod accept;
 pub mod deliver;
 mod invalidate;
 pub(super) mod pending;
+mod place;
 mod through;
 
 use std::sync::Arc;

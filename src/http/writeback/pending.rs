@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use super::deliver;
+use super::place;
 use crate::{
     cache::{
         conf::WritePolicy,
@@ -76,7 +76,7 @@ fn is_about(
     (worker, write): (&Rc<Worker>, &Write),
     key: &Key,
 ) -> bool {
-    let Ok(written) = deliver::exchange_of(worker, write) else { return false };
+    let Ok(written) = place::exchange_of(worker, write) else { return false };
     let other = key_for(context.route, cache, &written, &written.request.target);
     worker.give_back(written);
     other == *key
