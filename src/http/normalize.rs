@@ -30,12 +30,6 @@ pub fn normalize(exchange: &mut Exchange, underscores: Underscores, paths: &Path
     Ok(framing)
 }
 
-/// Normalizes host and path of an exchange whose authority and target were found before, and kept.
-pub fn normalize_kept(exchange: &mut Exchange) -> Result<()> {
-    normalize_authority(exchange)?;
-    path::normalize(exchange, &PathsConf::default())
-}
-
 fn malformed(what: &'static str) -> ProxyError {
     Kind::Malformed(what).into()
 }
@@ -96,7 +90,7 @@ fn find_authority(exchange: &mut Exchange) -> Result<()> {
 
 /// Makes the authority the one that key, route and backend know: lower case, a port that is one, without leading zeros,
 /// and none where it is the scheme's (RFC 9110 §4.2.3); and the host without it.
-fn normalize_authority(exchange: &mut Exchange) -> Result<()> {
+pub(super) fn normalize_authority(exchange: &mut Exchange) -> Result<()> {
     let is_plain = |byte: u8| PLAIN_OF_HOST.get(usize::from(byte)).copied().unwrap_or_default();
     if exchange.authority.bytes().fold(true, |is, byte| is & is_plain(byte)) {
         // As nearly all are: a name in lower case.

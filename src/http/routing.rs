@@ -1,10 +1,12 @@
 //! Which route takes a request, and which upstream of several.
 
+use std::sync::Arc;
+
 use crate::{
     error::{Kind, Result},
     exchange::{Exchange, PathReadings},
     route::matcher::Facts,
-    runtime::Listener,
+    runtime::{Listener, Route},
 };
 
 /// The route that takes a request, by its index in the snapshot.
@@ -16,6 +18,18 @@ use crate::{
 pub(super) fn find(listener: &Listener, exchange: &Exchange) -> Result<usize> {
     check(listener, exchange)?;
     listener.table.find(&facts(exchange)).ok_or_else(|| Kind::NoRoute.into())
+}
+
+/// The route of this name, which took a request before and has edited it since, where host and path still lead to it: what it
+/// asked of anything else is not asked again, since it may no longer be known.
+pub(super) fn find_again(
+    listener: &Listener,
+    routes: &[Arc<Route>],
+    exchange: &Exchange,
+    name: &str,
+) -> Option<usize> {
+    let is_it = |index: usize| routes.get(index).is_some_and(|route| *route.name == *name);
+    listener.table.find_again(&facts(exchange), is_it)
 }
 
 /// Refuses a request whose path leads to another route where encoded slashes are decoded or parameters dropped.

@@ -207,6 +207,22 @@ impl Condition {
         }
     }
 
+    /// Whether it looks at nothing beside the URL and the method.
+    pub(super) fn is_of_url(&self) -> bool {
+        match self {
+            Self::Parameter(..) | Self::Method(_) | Self::Host(_) => true,
+            Self::Any(groups) => groups.iter().all(|group| group.iter().all(Self::is_of_url)),
+            Self::Not(group) => group.iter().all(Self::is_of_url),
+            Self::Header(..)
+            | Self::Cookie(..)
+            | Self::Client(_)
+            | Self::Scheme(_)
+            | Self::ServerName(_)
+            | Self::Protocol(_)
+            | Self::Port(_) => false,
+        }
+    }
+
     /// What did not match, for people.
     pub fn what(&self) -> String {
         match self {

@@ -166,6 +166,11 @@ impl Conditions {
         self.more.iter().any(Condition::is_of_connection)
     }
 
+    /// Whether they look at nothing beside the URL and the method.
+    pub(super) fn are_of_url(&self) -> bool {
+        self.headers.is_empty() && self.more.iter().all(Condition::is_of_url)
+    }
+
     #[inline]
     fn has_method(&self, method: &str) -> bool {
         self.methods.is_empty() || self.methods.iter().any(|it| it == method)

@@ -109,6 +109,22 @@ impl Table {
         }
     }
 
+    /// The number of the route that took a request before, where host and path lead to it still, and before it to none that
+    /// asks for nothing beside the URL and the method. What it asked of anything else is not asked again.
+    pub fn find_again(&self, facts: &Facts<'_>, is_it: impl Fn(usize) -> bool) -> Option<usize> {
+        let found = self.walk(facts, &mut |rule| match is_it(rule.index) {
+            true => ControlFlow::Break(Some(rule.index)),
+            false if rule.conditions.are_of_url() && rule.conditions.accept(facts) => {
+                ControlFlow::Break(None)
+            }
+            false => ControlFlow::Continue(()),
+        });
+        match found {
+            ControlFlow::Break(found) => found,
+            ControlFlow::Continue(()) => None,
+        }
+    }
+
     /// Every rule with what became of it: first those whose host and path match, in order of
     /// precedence, then the others in file order. For people; costs what the number of rules costs.
     pub fn explain(&self, facts: &Facts<'_>) -> Vec<Step> {

@@ -19,6 +19,7 @@ use super::{
     place::{exchange_of, find},
 };
 use crate::{
+    config::listen::PathsConf,
     error::{Kind, ProxyError, Result},
     exchange::Exchange,
     h1::Framing,
@@ -199,7 +200,8 @@ pub(in crate::http) struct Rest {
 
 /// Sends a write; gives the status of the answer, and what is left of both.
 pub(in crate::http) async fn send(worker: &Rc<Worker>, write: &Write) -> Result<(u16, Rest)> {
-    let mut exchange = exchange_of(worker, write)?;
+    // Which listener's paths count is found with the route.
+    let mut exchange = exchange_of(worker, write, &PathsConf::default())?;
     let rest = ask(worker, &mut exchange, write).await;
     let status = exchange.response.status;
     worker.give_back(exchange);
@@ -209,7 +211,7 @@ pub(in crate::http) async fn send(worker: &Rc<Worker>, write: &Write) -> Result<
 /// Sends a write; the head of the answer is in `exchange.response`, and what it made old is forgotten.
 async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Result<Rest> {
     let snapshot = worker.snapshot();
-    let (listener, index, route) = find(&snapshot.shared, exchange, &write.route).ok_or_else(|| {
+    let (listener, index, route) = find(&snapshot.shared, exchange, write).ok_or_else(|| {
         ProxyError::because(Kind::NoRoute, "no route leads to an upstream any more; the write is kept")
     })?;
     let upstream = match &route.action {

@@ -76,7 +76,8 @@ fn is_about(
     (worker, write): (&Rc<Worker>, &Write),
     key: &Key,
 ) -> bool {
-    let Ok(written) = place::exchange_of(worker, write) else { return false };
+    let paths = &context.listener.conf.paths;
+    let Ok(written) = place::exchange_of(worker, write, paths) else { return false };
     let other = key_for(context.route, cache, &written, &written.request.target);
     worker.give_back(written);
     other == *key

@@ -21,3 +21,52 @@ fn a_write_is_delivered_by_the_route_of_its_port() {
     assert_eq!(own.requests().iter().filter(|it| it.method == "PUT").count(), 1);
     assert!(other.requests().is_empty());
 }
+
+/// A configuration whose accepting route has these keys beside another that takes the rest; its backend is away.
+fn two_ways(keys: &str) -> (SocketAddr, Origin, Proxy) {
+    let (folder, other) = (proxy::folder(), Origin::start(|_| answer(204, "", "")));
+    let address = nobody();
+    let routes = format!(
+        "[[route]]\nname = \"rest\"\nupstream = \"other\"\n[[upstream]]\nname = \"other\"\n\
+         [[upstream.backend]]\naddress = \"{}\"\n[[route]]\n{keys}\n",
+        other.address()
+    );
+    let config = back(&folder, address, "").replacen("[[route]]\n", &routes, 1);
+    let trusted = "address = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.0/8\"]\n";
+    let config = config.replacen("address = \"127.0.0.1:0\"\n", trusted, 1);
+    (address, other, Proxy::start(&config))
+}
+
+#[test]
+fn a_write_is_delivered_by_the_route_that_took_it() {
+    for (keys, fields) in [
+        ("headers = { x-beta = \"1\" }\nrequest_headers = { remove = [\"x-beta\"] }", "X-Beta: 1\r\n"),
+        ("clients = [\"127.1.0.0/16\"]", "X-Forwarded-For: 127.1.0.9\r\n"),
+    ] {
+        let (address, other, proxy) = two_ways(keys);
+        assert_eq!(write(&mut proxy.connect(), "PUT", "/a", fields, "one").status, 202, "{keys}");
+        let own = keeping(address);
+        eventually("it is delivered", || waiting(&proxy) == 0);
+        assert_eq!(own.requests().iter().filter(|it| it.method == "PUT").count(), 1, "{keys}");
+        assert!(other.requests().is_empty(), "{keys}");
+    }
+}
+
+#[test]
+fn slashes_that_are_kept_apart_stay_so_at_the_delivery() {
+    let (folder, address) = (proxy::folder(), nobody());
+    let guarded = Origin::start(|_| answer(204, "", ""));
+    let routes = format!(
+        "[listener.paths]\nmerge_slashes = false\n[[route]]\nname = \"admin\"\npaths = [\"/admin/*\"]\n\
+         upstream = \"guarded\"\nallow = [\"192.0.2.1\"]\n[[upstream]]\nname = \"guarded\"\n\
+         [[upstream.backend]]\naddress = \"{}\"\n[[route]]\n",
+        guarded.address()
+    );
+    let proxy = Proxy::start(&back(&folder, address, "").replacen("[[route]]\n", &routes, 1));
+    assert_eq!(put(&mut proxy.connect(), "/admin/x", "one").status, 403);
+    assert_eq!(put(&mut proxy.connect(), "//admin/x", "two").status, 202);
+    let own = keeping(address);
+    eventually("it is delivered", || waiting(&proxy) == 0);
+    assert_eq!(own.requests().iter().filter(|it| it.target == "//admin/x").count(), 1);
+    assert!(guarded.requests().is_empty());
+}

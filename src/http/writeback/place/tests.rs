@@ -1,0 +1,136 @@
+use super::*;
+use crate::{
+    config::{self, listen::Underscores},
+    http::{client_address, edit},
+    runtime::build,
+    upstream::request_head::fields_for_later,
+};
+
+/// A configuration of one listener, behind a trusted proxy at 10.0.0.1, with these options, and these routes.
+fn built(listener: &str, routes: &str) -> Snapshot {
+    let text = format!(
+        "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\ntrusted_proxies = [\"10.0.0.1\"]\n{listener}\n\
+         [[upstream]]\nname = \"app\"\n[[upstream.backend]]\naddress = \"127.0.0.1:1\"\n{routes}"
+    );
+    let config = config::parse(&text, "test.toml".as_ref()).unwrap_or_else(|problems| panic!("{problems:?}"));
+    build::build_apart(config).unwrap()
+}
+
+/// A PUT of this target from this address, as its route has edited it, and the route.
+fn received<'a>(
+    snapshot: &'a Snapshot,
+    (from, tls): (&str, Option<TlsFacts>),
+    target: &str,
+    fields: &[(&str, &str)],
+) -> (Exchange, &'a Route) {
+    let listener = &snapshot.listeners[0];
+    let address: IpAddr = from.parse().unwrap();
+    let is_trusted = listener.trusts(address);
+    let tls = tls.map(Box::new);
+    let peer = Peer { address, port: 4711, text: from.into(), is_trusted, tls, ..Peer::default() };
+    let mut exchange = Exchange::default();
+    exchange.reset(&Rc::new(peer), Moment(1));
+    exchange.facts.id.push_str("an-id");
+    exchange.request.method = Method::Put;
+    exchange.request.version = Version::Http11;
+    exchange.request.target.push_str(target);
+    for (name, value) in [("host", "a.example")].iter().chain(fields) {
+        exchange.request.fields.push(name, value.as_bytes());
+    }
+    client_address::find(listener, &mut exchange).unwrap();
+    normalize::normalize(&mut exchange, Underscores::Drop, &listener.conf.paths).unwrap();
+    let index = routing::find(listener, &exchange).unwrap();
+    let route = &*snapshot.routes[index];
+    let place = edit::own_place(listener, route);
+    route.filters.on_forward(&mut exchange, place);
+    (exchange, route)
+}
+
+/// What is kept of a write.
+fn kept(route: &Route, exchange: &Exchange) -> Write {
+    Write {
+        route: route.name.to_string(),
+        method: exchange.request.method.as_str().to_owned(),
+        target: exchange.request.target.clone(),
+        authority: exchange.authority.clone(),
+        scheme: exchange.scheme().to_owned(),
+        fields: fields_for_later(exchange),
+        writer: exchange.facts.client_text().to_owned(),
+        ..Write::default()
+    }
+}
+
+/// The routes that a write is accepted by, and delivered by.
+fn ways(listener: &str, routes: &str, target: &str, fields: &[(&str, &str)]) -> (String, String) {
+    let snapshot = built(listener, routes);
+    let (exchange, route) = received(&snapshot, ("10.0.0.1", None), target, fields);
+    let write = kept(route, &exchange);
+    let mut restored = Exchange::default();
+    restore(&mut restored, &write, &PathsConf::default()).unwrap();
+    let (_, _, found) = find(&snapshot, &mut restored, &write).unwrap();
+    (route.name.to_string(), found.name.to_string())
+}
+
+const REST: &str = "[[route]]\nname = \"rest\"\nupstream = \"app\"\n";
+
+/// Else its content would go to the backend of a route that did not take it, and that may be guarded.
+#[test]
+fn a_write_goes_by_the_route_that_accepted_it() {
+    let own = "[[route]]\nname = \"own\"\nupstream = \"app\"\n";
+    let proxied = ("x-forwarded-for", "10.1.0.9");
+    for (listener, route, target, fields) in [
+        // What its route looked at is removed by the route.
+        (
+            "",
+            "headers = { x-beta = \"1\" }\nrequest_headers = { remove = [\"x-beta\"] }",
+            "/a",
+            &[proxied, ("x-beta", "1")][..],
+        ),
+        (
+            "",
+            "headers = { x-beta = \"1\" }\nrequest_headers = { set = { x-beta = \"2\" } }",
+            "/a",
+            &[("x-beta", "1")],
+        ),
+        // It is of the client behind a proxy.
+        ("", "clients = [\"10.1.0.0/16\"]", "/a", &[proxied]),
+        (
+            "client_address_from = \"header:x-who\"",
+            "clients = [\"10.1.0.0/16\"]",
+            "/a",
+            &[("x-who", "10.1.0.9")],
+        ),
+    ] {
+        let routes = format!("{own}{route}\n{REST}");
+        assert_eq!(ways(listener, &routes, target, fields), ("own".into(), "own".into()), "{route}");
+    }
+    // By how its listener reads paths.
+    let admin = format!("{REST}[[route]]\nname = \"admin\"\npaths = [\"/admin/*\"]\nupstream = \"app\"\n");
+    let apart = "[listener.paths]\nmerge_slashes = false\n";
+    assert_eq!(ways(apart, &admin, "//admin/x", &[]), ("rest".into(), "rest".into()));
+    assert_eq!(ways("", &admin, "//admin/x", &[]), ("admin".into(), "admin".into()));
+}
+
+#[test]
+fn a_newer_route_of_its_uri_takes_a_write() {
+    let before = built("", REST);
+    let (exchange, route) = received(&before, ("10.0.0.1", None), "/new/a", &[("x-beta", "1")]);
+    let write = kept(route, &exchange);
+    for (routes, expected) in [
+        ("[[route]]\nname = \"new\"\npaths = [\"/new/*\"]\nupstream = \"app\"\n", "new"),
+        // Whether the client had it, nobody knows any more.
+        (
+            "[[route]]\nname = \"new\"\npaths = [\"/new/*\"]\nheaders = { x-beta = \"1\" }\nupstream = \"app\"\n",
+            "rest",
+        ),
+    ] {
+        let after = built("", &format!("{REST}{routes}"));
+        let mut restored = Exchange::default();
+        restore(&mut restored, &write, &PathsConf::default()).unwrap();
+        assert_eq!(&*find(&after, &mut restored, &write).unwrap().2.name, expected, "{routes}");
+    }
+    let renamed = built("", &REST.replace("rest", "other"));
+    let mut restored = Exchange::default();
+    restore(&mut restored, &write, &PathsConf::default()).unwrap();
+    assert_eq!(&*find(&renamed, &mut restored, &write).unwrap().2.name, "other");
+}
