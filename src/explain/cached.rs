@@ -17,7 +17,7 @@ use crate::{
     exchange::Exchange,
     h1::{Framing, Method},
     http::{cache_key, cached, writeback},
-    runtime::Route,
+    runtime::{Route, Snapshot},
     telemetry::clock,
 };
 
@@ -59,7 +59,7 @@ pub struct Stored {
 /// Says what a route's cache does with a request that is ready to be sent. `is_running` says whether what the cache
 /// holds is that of a running proxy.
 pub(super) fn explain(
-    route: &Route,
+    (snapshot, route): (&Snapshot, &Route),
     exchange: &Exchange,
     framing: Framing,
     is_upgrade: bool,
@@ -75,7 +75,7 @@ pub(super) fn explain(
     let key = is_read.then(|| cache_key::key(route, cache, exchange));
     let (word, why) = match named(usage, exchange) {
         _ if is_upgrade => ("tunnel", "a tunnel is not cached"),
-        _ if usage == Use::Invalidate && writeback::is_accepted(cache, exchange) => {
+        _ if usage == Use::Invalidate && writeback::is_accepted((snapshot, route), cache, exchange) => {
             ("accept", "is acknowledged with 202 when the journal has it; it is delivered to a backend later")
         }
         _ if is_of_cache && !is_read => ("pass", "not cached: a group of `no_store` matches"),

@@ -389,7 +389,7 @@ fn decision(
         destination::explain(upstream, percent, key, sticky)
     };
     let destinations = upstreams.iter().map(to).collect();
-    let cache = cached::explain(route, exchange, framing, is_upgrade, is_running).map(Box::new);
+    let cache = cached::explain((snapshot, route), exchange, framing, is_upgrade, is_running).map(Box::new);
     let host = upstreams.first().map(|(upstream, _)| &upstream.conf.host);
     let host = host.and_then(BackendHost::text).map(str::to_owned);
     let head = backend_head::head((route, host), exchange, framing, is_upgrade);

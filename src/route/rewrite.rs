@@ -52,6 +52,12 @@ impl Rewrite {
         self.telling.iter().any(Template::is_of_connection)
     }
 
+    /// Whether what the backend is asked for depends on when it is asked.
+    pub fn is_of_moment(&self) -> bool {
+        let of_query = self.query.iter().flat_map(QueryEdits::templates);
+        self.path.iter().chain(&self.host).chain(of_query).any(Template::is_of_moment)
+    }
+
     /// The header fields that say what the backend is asked for.
     pub fn headers(&self) -> impl Iterator<Item = &str> {
         self.telling.iter().flat_map(Template::headers)

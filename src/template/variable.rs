@@ -143,6 +143,11 @@ impl Variable {
         )
     }
 
+    /// Whether it is the time.
+    pub(super) fn is_of_moment(&self) -> bool {
+        matches!(self, Self::TimeIso | Self::TimeUnix)
+    }
+
     /// The header field that it is, if it is one.
     pub(super) fn header(&self) -> Option<&str> {
         match self {

@@ -145,6 +145,11 @@ impl Template {
         self.pieces.iter().filter_map(Piece::variable).any(Variable::is_of_connection)
     }
 
+    /// Whether it has the time.
+    pub fn is_of_moment(&self) -> bool {
+        self.pieces.iter().filter_map(Piece::variable).any(Variable::is_of_moment)
+    }
+
     /// The header fields that it names.
     pub fn headers(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(Piece::variable).filter_map(Variable::header)

@@ -2,14 +2,14 @@
 //! brings it to the origin.
 //!
 //! Order: the body is read whole, the write made durable, what is stored of its URI forgotten, then the client answered.
-//! What cannot be said without the origin is not said: conditions, credentials, parts ([`may_accept`]) go to the origin
-//! as with `around`, once it has what waits for their URI.
+//! What cannot be said without the origin is not said: conditions, credentials, parts, and what would go elsewhere later
+//! than now ([`may_accept`]) go to the origin as with `around`, once it has what waits for their URI.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::invalidate::forget;
+use super::{invalidate::forget, place};
 use crate::{
     account::{Held, Owner},
     cache::{
@@ -32,7 +32,7 @@ use crate::{
         respond::{self, Reply},
         whole_body::WholeBody,
     },
-    upstream::request_head::fields_for_later,
+    runtime::{Route, Snapshot},
     writeback::{
         counters::Result as Counted,
         journal::{AppendError, Write},
@@ -54,8 +54,8 @@ const FOR_THE_ORIGIN: [&str; 8] = [
 /// How long a write for the origin waits for those of its URI that were accepted before it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether a write can be acknowledged in the origin's place.
-pub(super) fn may_accept(cache: &Cache, exchange: &Exchange) -> bool {
+/// Whether a write on this route can be acknowledged in the origin's place.
+pub(super) fn may_accept((snapshot, route): (&Snapshot, &Route), cache: &Cache, exchange: &Exchange) -> bool {
     let (request, client) = (&exchange.request, exchange.facts.client_address());
     let Some(conf) = &cache.conf.write_back else { return false };
     matches!(request.method, Method::Put | Method::Delete)
@@ -63,6 +63,7 @@ pub(super) fn may_accept(cache: &Cache, exchange: &Exchange) -> bool {
         && !FOR_THE_ORIGIN.iter().any(|name| request.fields.get(name).is_some())
         && !RequestControl::of(&request.fields).no_store
         && !is_misleading(&request.fields)
+        && place::is_lasting(snapshot, route, exchange)
 }
 
 /// Has a write that goes to the origin itself wait until what was accepted before it is there.
@@ -132,15 +133,9 @@ async fn append(
             let write = Write {
                 idempotency: idempotency.clone(),
                 uri: key.uri().into(),
-                route: context.route.name.to_string(),
-                method: exchange.request.method.as_str().to_owned(),
-                target: exchange.request.target.clone(),
-                authority: exchange.authority.clone(),
-                scheme: exchange.scheme().to_owned(),
-                fields: fields_for_later(exchange),
                 body,
                 accepted: now().0,
-                writer: exchange.facts.client_text().to_owned(),
+                ..place::write_of(context.route, exchange)
             };
             let appending = journal.append(write);
             cache.store.back.keep(&journal);

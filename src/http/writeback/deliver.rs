@@ -30,6 +30,7 @@ use crate::{
         respond::{self, Discard, Patience, Source},
     },
     moment::Moment,
+    route::rewrite::Rewrite,
     runtime::{Action, Worker, snapshot::choose},
     telemetry::clock,
     upstream::{UpstreamResponse, response::BodyLength},
@@ -221,6 +222,12 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
             return Err(Kind::NoRoute.into());
         }
     };
+    if route.rewrite.as_ref().is_some_and(Rewrite::is_of_connection) {
+        // By a newer configuration, or of a version that accepted it.
+        let why =
+            "the route's rewrite has something of the client's connection, which is gone; the write is kept";
+        return Err(ProxyError::because(Kind::NoRoute, why));
+    }
     (exchange.facts.route, exchange.facts.upstream) = (Some(index), Some(upstream));
     let worker_upstream = snapshot.upstream(upstream).ok_or(Kind::NoBackend)?;
     let context = RouteContext { snapshot: &snapshot, listener, route, worker_upstream };

@@ -31,13 +31,14 @@ use crate::{
         context::{RequestPlan, RouteContext},
         proxy,
     },
+    runtime::{Route, Snapshot},
     telemetry::cache_result::CacheResult,
     writeback::counters::Result as Counted,
 };
 
 /// Whether a request that changes something is acknowledged here, before the origin has it.
-pub(crate) fn is_accepted(cache: &Cache, exchange: &Exchange) -> bool {
-    cache.conf.write_policy == WritePolicy::Back && accept::may_accept(cache, exchange)
+pub(crate) fn is_accepted(on: (&Snapshot, &Route), cache: &Cache, exchange: &Exchange) -> bool {
+    cache.conf.write_policy == WritePolicy::Back && accept::may_accept(on, cache, exchange)
 }
 
 /// Serves a request that changes something.
@@ -50,7 +51,7 @@ pub(in crate::http) async fn serve<D: Downstream>(
 ) -> Result<()> {
     exchange.cache = Some(CacheResult::Bypass);
     let policy = cache.conf.write_policy;
-    if is_accepted(cache, exchange) {
+    if is_accepted((&context.snapshot.shared, context.route), cache, exchange) {
         return accept::accept(context, cache, plan, exchange, client).await;
     }
     accept::take_turn(context, cache, exchange).await?;

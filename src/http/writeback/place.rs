@@ -11,14 +11,45 @@ use crate::{
     exchange::{ClientAddress, Exchange, Peer, TlsFacts},
     fields::{Known, list},
     h1::{Method, Version},
-    http::{normalize, path, routing},
+    http::{edit::rewritten, normalize, path, routing},
     moment::Moment,
     runtime::{Action, Listener, Route, Snapshot, Worker},
+    upstream::request_head::fields_for_later,
     writeback::journal::Write,
 };
 
 /// What a write came over, or would have, and its route with its index.
 pub(super) type Place<'a> = (&'a Listener, usize, &'a Route);
+
+/// Whether a write that is accepted now, of a request that its route has edited, comes to the same place when it is delivered:
+/// not where its rewrite has something that is not kept, such as the certificate that its client showed.
+pub(super) fn is_lasting(snapshot: &Snapshot, route: &Route, exchange: &Exchange) -> bool {
+    if route.rewrite.as_ref().is_some_and(|it| it.is_of_connection() || it.is_of_moment()) {
+        return false;
+    }
+    let (write, mut later) = (write_of(route, exchange), Exchange::default());
+    if restore(&mut later, &write, &PathsConf::default()).is_err() {
+        return false;
+    }
+    let Some((_, _, found)) = find(snapshot, &mut later, &write) else { return false };
+    std::ptr::eq(found, route)
+        && later.request.target == exchange.request.target
+        && rewritten(&later, route) == rewritten(exchange, route)
+}
+
+/// What is kept of a request that writes, but for its body, and what the journal says of it.
+pub(super) fn write_of(route: &Route, exchange: &Exchange) -> Write {
+    Write {
+        route: route.name.to_string(),
+        method: exchange.request.method.as_str().to_owned(),
+        target: exchange.request.target.clone(),
+        authority: exchange.authority.clone(),
+        scheme: exchange.scheme().to_owned(),
+        fields: fields_for_later(exchange),
+        writer: exchange.facts.client_text().to_owned(),
+        ..Write::default()
+    }
+}
 
 /// Where a write goes now: by the route that accepted it, as long as host and path lead there; else to what its URI leads to,
 /// where that is clear; else to that route all the same. What conditions of routes look at beside the URI may have been

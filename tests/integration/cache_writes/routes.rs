@@ -70,3 +70,24 @@ fn slashes_that_are_kept_apart_stay_so_at_the_delivery() {
     assert_eq!(own.requests().iter().filter(|it| it.target == "//admin/x").count(), 1);
     assert!(guarded.requests().is_empty());
 }
+
+#[test]
+fn a_rewrite_by_client_address_is_the_same_later() {
+    let keys = "rewrite = { path = \"/of/{client_ip}{path}\" }";
+    let (address, _other, proxy) = two_ways(&format!("paths = [\"/own/*\"]\n{keys}"));
+    let fields = "X-Forwarded-For: 127.1.0.9\r\n";
+    assert_eq!(write(&mut proxy.connect(), "PUT", "/own/a", fields, "one").status, 202);
+    let own = keeping(address);
+    eventually("it is delivered", || waiting(&proxy) == 0);
+    assert!(own.requests().iter().any(|it| it.method == "PUT" && it.target == "/of/127.1.0.9/own/a"));
+}
+
+#[test]
+fn a_rewrite_by_client_port_is_not_acknowledged_here() {
+    let (address, _other, proxy) =
+        two_ways("rewrite = { path = \"/of/{client_port}{path}\" }\npaths = [\"/own/*\"]");
+    let own = keeping(address);
+    let answer = put(&mut proxy.connect(), "/own/a", "one");
+    assert_eq!((answer.status, status_of(&answer)), (204, "pointsman; fwd=method"));
+    assert!(own.requests().iter().all(|it| it.target != "/of/0/own/a"));
+}

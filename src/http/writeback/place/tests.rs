@@ -3,7 +3,6 @@ use crate::{
     config::{self, listen::Underscores},
     http::{client_address, edit},
     runtime::build,
-    upstream::request_head::fields_for_later,
 };
 
 /// A configuration of one listener, behind a trusted proxy at 10.0.0.1, with these options, and these routes.
@@ -46,25 +45,11 @@ fn received<'a>(
     (exchange, route)
 }
 
-/// What is kept of a write.
-fn kept(route: &Route, exchange: &Exchange) -> Write {
-    Write {
-        route: route.name.to_string(),
-        method: exchange.request.method.as_str().to_owned(),
-        target: exchange.request.target.clone(),
-        authority: exchange.authority.clone(),
-        scheme: exchange.scheme().to_owned(),
-        fields: fields_for_later(exchange),
-        writer: exchange.facts.client_text().to_owned(),
-        ..Write::default()
-    }
-}
-
 /// The routes that a write is accepted by, and delivered by.
 fn ways(listener: &str, routes: &str, target: &str, fields: &[(&str, &str)]) -> (String, String) {
     let snapshot = built(listener, routes);
     let (exchange, route) = received(&snapshot, ("10.0.0.1", None), target, fields);
-    let write = kept(route, &exchange);
+    let write = write_of(route, &exchange);
     let mut restored = Exchange::default();
     restore(&mut restored, &write, &PathsConf::default()).unwrap();
     let (_, _, found) = find(&snapshot, &mut restored, &write).unwrap();
@@ -115,7 +100,7 @@ fn a_write_goes_by_the_route_that_accepted_it() {
 fn a_newer_route_of_its_uri_takes_a_write() {
     let before = built("", REST);
     let (exchange, route) = received(&before, ("10.0.0.1", None), "/new/a", &[("x-beta", "1")]);
-    let write = kept(route, &exchange);
+    let write = write_of(route, &exchange);
     for (routes, expected) in [
         ("[[route]]\nname = \"new\"\npaths = [\"/new/*\"]\nupstream = \"app\"\n", "new"),
         // Whether the client had it, nobody knows any more.
@@ -133,4 +118,44 @@ fn a_newer_route_of_its_uri_takes_a_write() {
     let mut restored = Exchange::default();
     restore(&mut restored, &write, &PathsConf::default()).unwrap();
     assert_eq!(&*find(&renamed, &mut restored, &write).unwrap().2.name, "other");
+}
+
+type From = (&'static str, Option<TlsFacts>);
+/// What it is called, whom it comes from, and with which fields.
+type Request<'a> = (&'a str, &'a dyn Fn() -> From, &'a [(&'a str, &'a str)]);
+
+/// Else the backend would get it as another tenant's, and the client has long heard that it is accepted.
+#[test]
+fn a_write_that_would_go_elsewhere_later_is_not_accepted() {
+    let tls = || -> From {
+        let facts =
+            TlsFacts { version: "TLSv1.3", server_name: Some("a.example".into()), ..TlsFacts::default() };
+        ("192.0.2.1", Some(facts))
+    };
+    let (direct, proxied) = (|| -> From { ("192.0.2.1", None) }, || -> From { ("10.0.0.1", None) });
+    let behind = [("x-forwarded-for", "6.6.6.6, 198.51.100.9")];
+    let froms: [Request<'_>; 4] = [
+        ("tls", &tls, &[]),
+        ("direct", &direct, &[]),
+        ("proxied", &proxied, &behind),
+        ("bare", &proxied, &[]),
+    ];
+    for (rewrite, lasting) in [
+        ("path = \"/t/{tls.version}{path}\"", &[][..]),
+        ("host = \"{tls.sni}\"", &[]),
+        ("path = \"/t/{client_ip}{path}\"", &["tls", "direct", "proxied", "bare"]),
+        ("path = \"/t/{client_port}{path}\"", &["proxied"]),
+        ("query = { set = { who = \"{header.host}\" } }", &[]),
+        ("query = { set = { who = \"{header.x-forwarded-for}\" } }", &["tls", "direct", "proxied", "bare"]),
+        ("query = { set = { at = \"{time.unix}\" } }", &[]),
+        ("path = \"/{scheme}/{request_id}{path}\"", &["tls", "direct", "proxied", "bare"]),
+        ("strip_prefix = \"/a\"", &["tls", "direct", "proxied", "bare"]),
+    ] {
+        let snapshot = built("", &format!("{REST}rewrite = {{ {rewrite} }}\n"));
+        for (name, from, fields) in froms {
+            let (exchange, route) = received(&snapshot, from(), "/a/b?c", fields);
+            let is_lasting = is_lasting(&snapshot, route, &exchange);
+            assert_eq!(is_lasting, lasting.contains(&name), "{rewrite} {name}");
+        }
+    }
 }
