@@ -87,17 +87,28 @@ pub(super) async fn proxy<D: Downstream>(
 }
 
 /// Sends the request to a backend and gives its answer, whose head is in `exchange.response`.
-pub(super) async fn ask<D: Downstream>(
+pub(super) fn ask<D: Downstream>(
     context: &RouteContext<'_>,
     plan: RequestPlan,
     exchange: &mut Exchange,
     client: &mut D,
+) -> impl Future<Output = Result<Answer>> {
+    ask_with(context, (plan, false), exchange, client)
+}
+
+/// The same of a request that may have been let in before: no limit on what clients send is about it then.
+pub(super) async fn ask_with<D: Downstream>(
+    context: &RouteContext<'_>,
+    (plan, is_let_in): (RequestPlan, bool),
+    exchange: &mut Exchange,
+    client: &mut D,
 ) -> Result<Answer> {
     let RouteContext { route, worker_upstream, .. } = *context;
-    let (plan, whole) = match context.route.buffer > 0 && plan.has_body {
+    let (plan, whole) = match route.buffer > 0 && plan.has_body && !is_let_in {
         true => Box::pin(gathered(context, plan, exchange, client)).await?,
         false => (plan, None),
     };
+    let limit = if is_let_in { 0 } else { context.body_limit() };
     let conf = &worker_upstream.upstream.conf;
     let expects_continue = whole.is_none() && plan.has_body && expects_continue(exchange);
     let head = upstream_head(route, &conf.name, plan, expects_continue, exchange);

@@ -92,3 +92,16 @@ fn who_takes_a_write_bit_by_bit_is_left() {
         });
     }
 }
+
+/// Else it would be tried for ever, and its URI be blocked: the client has long heard that it is accepted.
+#[test]
+fn limits_on_clients_are_none_on_deliveries() {
+    for limit in ["buffer = \"1KiB\"\n", "[listener.limits]\nbody_bytes = \"1KiB\"\n"] {
+        run(async || {
+            let stage = Stage::new("", &format!("{ROUTE}{limit}"), &[Act::Send(DONE)]);
+            assert!(deliver(&stage, 5000).await, "{limit}");
+            assert!(stage.backend.requests.borrow()[0].ends_with("xxx"), "{limit}");
+            stage.assert_all_is_given_back("a delivery beyond a limit").await;
+        });
+    }
+}

@@ -172,8 +172,9 @@ async fn gather<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<(Bytes, Held)> {
-    let bound = context.body_limit();
-    let most = if bound > 0 { bound.min(cache.conf.max_object.0) } else { cache.conf.max_object.0 };
+    // 0 is any.
+    let bounds = [context.body_limit(), context.route.buffer].into_iter().filter(|bound| *bound > 0);
+    let most = bounds.fold(cache.conf.max_object.0, u64::min);
     if matches!(plan.framing, Framing::Length(length) if length > most) {
         return Err(Kind::BodyTooLarge.into());
     }

@@ -91,3 +91,29 @@ fn a_rewrite_by_client_port_is_not_acknowledged_here() {
     assert_eq!((answer.status, status_of(&answer)), (204, "pointsman; fwd=method"));
     assert!(own.requests().iter().all(|it| it.target != "/of/0/own/a"));
 }
+
+#[test]
+fn a_write_beyond_the_buffer_of_its_route_is_refused() {
+    let (address, _other, proxy) = two_ways("buffer = \"1KiB\"\npaths = [\"/own/*\"]");
+    let mut client = proxy.connect();
+    assert_eq!(write(&mut client, "PUT", "/own/a", "", &"x".repeat(1024)).status, 202);
+    let large = write(&mut proxy.connect(), "PUT", "/own/b", "", &"x".repeat(1025));
+    assert_eq!((large.status, waiting(&proxy)), (413, 1));
+    let own = keeping(address);
+    eventually("it is delivered", || waiting(&proxy) == 0);
+    assert_eq!(own.requests().iter().filter(|it| it.method == "PUT").count(), 1);
+}
+
+/// Of two listeners for one route, the first bounds bodies.
+#[test]
+fn another_listener_bounds_no_delivery() {
+    let (folder, address) = (proxy::folder(), nobody());
+    let listeners = "[listener.limits]\nbody_bytes = \"1KiB\"\n[[listener]]\nname = \"other\"\n\
+                     address = \"127.0.0.1:0\"\n[[route]]\n";
+    let proxy = Proxy::start(&back(&folder, address, "").replacen("[[route]]\n", listeners, 1));
+    let mut client = Client::connect(proxy.address("other"));
+    assert_eq!(write(&mut client, "PUT", "/a", "", &"x".repeat(5000)).status, 202);
+    let own = keeping(address);
+    eventually("it is delivered", || waiting(&proxy) == 0);
+    assert!(own.requests().iter().any(|it| it.body.len() == 5000));
+}
