@@ -48,7 +48,14 @@ pub(super) async fn serve<D: Downstream>(
     trace::start(exchange, &snapshot.shared.config.trace);
     found?;
     let framing = normalize::normalize(exchange, listener.conf.underscores, &listener.conf.paths)?;
-    let index = routing::find(listener, exchange)?;
+    let index = match &mark.route {
+        // Its fields are edited: what the route looked at may not be there any more.
+        Some(name) => {
+            let found = routing::find_again(listener, &snapshot.shared.routes, exchange, name);
+            found.ok_or(Kind::NoRoute)?
+        }
+        None => routing::find(listener, exchange)?,
+    };
     exchange.facts.route = Some(index);
     let route = snapshot.shared.routes.get(index).ok_or(Kind::NoRoute)?;
     let upstream = route.action.upstream().ok_or(Kind::NoRoute)?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::{
     answer::expects_continue,
     context::{RequestPlan, RouteContext},
+    routing,
 };
 use crate::{
     cluster::peers::{
@@ -146,8 +147,19 @@ impl Question {
                 port: peer.reached_port(),
                 server_name: peer.tls.as_ref().and_then(|tls| tls.server_name.as_deref().map(str::to_owned)),
             }),
+            route: named_route(context, exchange),
+            upstream: None,
         }
     }
+}
+
+/// The name of the route, where it is not sure that a peer finds that by the request as it is now: the route may have
+/// removed what it is chosen by. Nodes of older versions do not understand it, and decline.
+fn named_route(context: &RouteContext<'_>, exchange: &Exchange) -> Option<String> {
+    let RouteContext { listener, route, .. } = context;
+    let is_found = || routing::find(listener, exchange).ok() == exchange.facts.route;
+    let is_sure = !listener.table.looks_beyond_urls() && is_found();
+    (!is_sure).then(|| route.name.to_string())
 }
 
 /// Keeps the connection where nothing is to come of an answer.

@@ -32,6 +32,7 @@ pub struct Table {
     rare: Option<Box<Rare>>,
     any: Level,
     looks_at_connections: bool,
+    looks_beyond_urls: bool,
 }
 
 /// Levels of hosts that are open at their end, and of regular expressions.
@@ -91,6 +92,7 @@ impl Table {
             wildcard: finish(drafts.wildcard),
             rare: has_rare.then(|| Box::new(rare)),
             looks_at_connections: compiled.iter().any(|rule| rule.conditions.are_of_connection()),
+            looks_beyond_urls: !compiled.iter().all(|rule| rule.conditions.are_of_url()),
             any: drafts.any.finish(&compiled),
             rules: compiled,
         }
@@ -163,6 +165,11 @@ impl Table {
     /// protocol, its port.
     pub fn looks_at_connections(&self) -> bool {
         self.looks_at_connections
+    }
+
+    /// Whether some rule looks at anything beside the URL and the method.
+    pub fn looks_beyond_urls(&self) -> bool {
+        self.looks_beyond_urls
     }
 
     /// Shows `visit` every rule whose host and path match, in order of precedence.

@@ -239,6 +239,29 @@ fn peer_of_another_configuration_declines_and_the_origin_answers() {
     assert!(!metrics.contains("cache_peer_requests_total{cache=\"c\",result=\"declined\"} 0"), "{metrics}");
 }
 
+/// Else the owner would take another route by what is left of the request, and its page would be stored as that of the first.
+#[test]
+fn owner_takes_the_route_that_took_the_request() {
+    let (stable, beta) =
+        (Origin::start(|_: &Request| fresh("stable")), Origin::start(|_: &Request| fresh("beta")));
+    let route = format!(
+        "[[route]]\nname = \"beta\"\ncookies = {{ beta = \"1\" }}\nrequest_headers = {{ remove = [\"cookie\"] }}\n\
+         upstream = \"b\"\ncache = \"c\"\n[[upstream]]\nname = \"b\"\n[[upstream.backend]]\naddress = \"{}\"\n\
+         [[route]]\n",
+        beta.address()
+    );
+    let texts = configs(2, &stable, PATIENT, "", "");
+    let nodes = fleet(&texts.iter().map(|text| text.replacen("[[route]]\n", &route, 1)).collect::<Vec<_>>());
+    for number in 0..20 {
+        let target = format!("/{number}");
+        for node in &nodes {
+            let with = |fields: &str| node.connect().get_with(&target, "test", fields).text();
+            assert_eq!((with("Cookie: beta=1\r\n"), with("")), ("beta".into(), "stable".into()), "{target}");
+        }
+        assert_eq!((asked(&stable, &target), asked(&beta, &target)), (1, 1), "its owner asked");
+    }
+}
+
 #[test]
 fn variants_and_conditions_go_through_two_caches() {
     let origin = Origin::start(|request: &Request| {

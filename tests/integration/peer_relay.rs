@@ -108,3 +108,41 @@ fn peer_takes_the_route_that_the_client_gets_there() {
     assert_eq!(nodes[1].get("/b").text(), "/b", "which is none of this one");
     assert_eq!(nodes[1].logged("/b")["route"], "all");
 }
+
+/// Two nodes, of which the second has a way to every backend, and the first to none of upstream `other`.
+fn pair(own: SocketAddr, backends: [SocketAddr; 2], route: &str, first: &str) -> Vec<Proxy> {
+    let folder = certificates(2);
+    let members = [free(), free()];
+    let start = |(index, backend): (usize, &SocketAddr)| {
+        let peers = "[cluster.peers]\nresponse_timeout = \"2s\"\n";
+        let cluster = cluster(&folder, index, &members).replace("[cluster.peers]\n", peers);
+        let upstream = "relay = true\n[upstream.retry]\nattempts = 1\n";
+        let more = format!(
+            "{upstream}---\n{cluster}\n[[upstream]]\nname = \"other\"\n{upstream}\
+             [[upstream.backend]]\naddress = \"{backend}\"\n"
+        );
+        let text = proxy::config_of(&[own.to_string()], "", &more);
+        let text = text.replace("upstream = \"u\"\n", &format!("upstream = \"u\"\n{route}"));
+        Proxy::start(&text.replacen("[[route]]\n", &format!("{first}[[route]]\n"), 1))
+    };
+    let nodes: Vec<Proxy> = backends.iter().enumerate().map(start).collect();
+    until_known(&nodes);
+    nodes
+}
+
+#[test]
+fn peer_takes_the_route_that_took_the_request() {
+    let (own, other) = (Origin::named("own"), Origin::named("other"));
+    let first = "[[route]]\nname = \"beta\"\nheaders = { x-beta = \"1\" }\nupstream = \"other\"\n\
+                 request_headers = { remove = [\"x-beta\"] }\n";
+    let nodes = pair(own.address(), [nobody(), other.address()], "", first);
+    let mut client = nodes[0].connect();
+    eventually("the peer's way is known", || {
+        let answer = client.get_with("/get", "test", "X-Beta: 1\r\n");
+        assert!(answer.status != 200 || answer.text() == "other", "{}", answer.text());
+        answer.status == 200
+    });
+    assert_eq!(post(&mut client, "X-Beta: 1\r\n", "body").text(), "other");
+    assert_eq!(post(&mut client, "", "body").text(), "own");
+    assert_eq!(own.requests().iter().filter(|it| it.method == "POST").count(), 1);
+}

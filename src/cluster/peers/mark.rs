@@ -28,6 +28,10 @@ pub struct Mark {
     pub node: String,
     /// What else it knows of its client's connection, where the listener has routes that look at it.
     pub seen: Option<Seen>,
+    /// The route that took the request, where another might take it as it is edited, or by what is not known of it there.
+    pub route: Option<String>,
+    /// The upstream that it is for, where it is not the one that the route leads to.
+    pub upstream: Option<String>,
 }
 
 /// What of a client's connection no field of its requests says.
@@ -62,7 +66,8 @@ impl Purpose {
 }
 
 impl Mark {
-    /// The value of the field: `cache 192.0.2.1 49152 untrusted https web node1`, and ` h2 8443 a.test` behind it.
+    /// The value of the field: `cache 192.0.2.1 49152 untrusted https web node1`, and ` h2 8443 a.test`,
+    /// ` route api` and ` upstream app` behind it.
     pub fn value(&self) -> String {
         let Self { purpose, address, port, listener, node, .. } = self;
         let trust = if self.is_trusted { "trusted" } else { "untrusted" };
@@ -77,6 +82,11 @@ impl Mark {
             let port = port.map_or_else(|| NONE.to_owned(), |port| port.to_string());
             let name = server_name.as_deref().map_or_else(|| NONE.to_owned(), escaped);
             value += &format!(" {protocol} {port} {name}");
+        }
+        for (tag, name) in [(ROUTE, &self.route), (UPSTREAM, &self.upstream)] {
+            if let Some(name) = name {
+                value += &format!(" {tag} {}", escaped(name));
+            }
         }
         value
     }
@@ -95,18 +105,31 @@ impl Mark {
             listener: unescaped(word()?)?,
             node: word()?.to_owned(),
             seen: None,
+            route: None,
+            upstream: None,
         };
-        if let Some(protocol) = word() {
-            let (port, name) = (word()?, word()?);
-            read.seen = Some(Seen {
-                is_http2: one_of(protocol, "h2", "http1")?,
-                port: if port == NONE { None } else { Some(port.parse().ok()?) },
-                server_name: if name == NONE { None } else { Some(unescaped(name)?) },
-            });
+        while let Some(tag) = word() {
+            match tag {
+                ROUTE if read.route.is_none() => read.route = Some(unescaped(word()?)?),
+                UPSTREAM if read.upstream.is_none() => read.upstream = Some(unescaped(word()?)?),
+                protocol if read.seen.is_none() => {
+                    let (port, name) = (word()?, word()?);
+                    read.seen = Some(Seen {
+                        is_http2: one_of(protocol, "h2", "http1")?,
+                        port: if port == NONE { None } else { Some(port.parse().ok()?) },
+                        server_name: if name == NONE { None } else { Some(unescaped(name)?) },
+                    });
+                }
+                _ => return None,
+            }
         }
         words.next().is_none().then_some(read)
     }
 }
+
+/// What the name of a route, or of an upstream, follows.
+const ROUTE: &str = "route";
+const UPSTREAM: &str = "upstream";
 
 /// What stands for a port or a name that is not there; it is neither.
 const NONE: &str = "-";
@@ -158,6 +181,8 @@ mod tests {
             listener: "wéb%1".into(),
             node: "node1".into(),
             seen: None,
+            route: None,
+            upstream: None,
         }
     }
 
@@ -172,6 +197,13 @@ mod tests {
         for (seen, words) in [(seen, " h2 8443 a.test"), (none, " http1 - -")] {
             let mark = Mark { seen: Some(seen), ..mark() };
             assert!(mark.value().ends_with(&format!(" node1{words}")));
+            assert_eq!(Mark::read(mark.value().as_bytes()), Some(mark.clone()));
+            let named = Mark { route: Some("ä b".into()), upstream: Some("h2".into()), ..mark };
+            assert!(named.value().ends_with(&format!("{words} route %C3%A4%20b upstream h2")));
+            assert_eq!(Mark::read(named.value().as_bytes()), Some(named));
+        }
+        for (route, upstream) in [(Some("upstream"), None), (None, Some("route")), (Some("a"), Some("b"))] {
+            let mark = Mark { route: route.map(Into::into), upstream: upstream.map(Into::into), ..mark() };
             assert_eq!(Mark::read(mark.value().as_bytes()), Some(mark));
         }
     }
@@ -195,6 +227,11 @@ mod tests {
             "cache 192.0.2.1 1 trusted http web a h3 443 a.test",
             "cache 192.0.2.1 1 trusted http web a h2 65536 a.test",
             "cache 192.0.2.1 1 trusted http web a h2 443 a.test b",
+            "cache 192.0.2.1 1 trusted http web a route",
+            "cache 192.0.2.1 1 trusted http web a route a route b",
+            "cache 192.0.2.1 1 trusted http web a route %ff",
+            "cache 192.0.2.1 1 trusted http web a upstream b upstream b",
+            "cache 192.0.2.1 1 trusted http web a cache b",
             "cache  192.0.2.1 1 trusted http web a",
         ] {
             assert_eq!(Mark::read(value.as_bytes()), None, "{value}");
