@@ -58,7 +58,11 @@ pub(super) async fn serve<D: Downstream>(
     };
     exchange.facts.route = Some(index);
     let route = snapshot.shared.routes.get(index).ok_or(Kind::NoRoute)?;
-    let upstream = route.action.upstream().ok_or(Kind::NoRoute)?;
+    let upstream = match &mark.upstream {
+        Some(name) => snapshot.shared.upstreams.iter().position(|it| it.conf.name == *name),
+        None => route.action.upstream(),
+    };
+    let upstream = upstream.ok_or(Kind::NoRoute)?;
     exchange.facts.upstream = Some(upstream);
     let worker_upstream = snapshot.upstream(upstream).ok_or(Kind::NoBackend)?;
     let context = RouteContext { snapshot: &snapshot, listener, route, worker_upstream };

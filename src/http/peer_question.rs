@@ -20,7 +20,7 @@ use crate::{
     h1::Framing,
     moment::Moment,
     net::LeastRate,
-    runtime::WorkerSnapshot,
+    runtime::{Action, WorkerSnapshot},
     upstream::{
         UpstreamResponse,
         acquire::Acquire,
@@ -148,9 +148,17 @@ impl Question {
                 server_name: peer.tls.as_ref().and_then(|tls| tls.server_name.as_deref().map(str::to_owned)),
             }),
             route: named_route(context, exchange),
-            upstream: None,
+            upstream: named_upstream(purpose, context, exchange),
         }
     }
+}
+
+/// The name of the upstream, where the route may lead to another one, or does: of a copy, or by a filter.
+fn named_upstream(purpose: Purpose, context: &RouteContext<'_>, exchange: &Exchange) -> Option<String> {
+    let is_own = exchange.facts.upstream.is_some_and(|index| context.route.action == Action::Upstream(index));
+    // What a cache has is of its route, whichever of several upstreams was asked for it.
+    let is_sure = is_own || purpose == Purpose::Cache;
+    (!is_sure).then(|| context.worker_upstream.upstream.conf.name.clone())
 }
 
 /// The name of the route, where it is not sure that a peer finds that by the request as it is now: the route may have

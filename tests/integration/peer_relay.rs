@@ -146,3 +146,36 @@ fn peer_takes_the_route_that_took_the_request() {
     assert_eq!(post(&mut client, "", "body").text(), "own");
     assert_eq!(own.requests().iter().filter(|it| it.method == "POST").count(), 1);
 }
+
+/// Else what only the copy is for would be done by the production backend, a second time.
+#[test]
+fn copy_goes_to_its_own_upstream_through_a_peer() {
+    let (own, next) = (Origin::named("own"), Origin::named("next"));
+    let mirror = "mirror = { upstream = \"other\", percent = 100 }\n";
+    let nodes = pair(own.address(), [nobody(), next.address()], mirror, "");
+    let mut client = nodes[0].connect();
+    let mut count = 0;
+    eventually("copies arrive", || {
+        count += 1;
+        assert_eq!(post(&mut client, "", "body").text(), "own");
+        !next.requests().is_empty()
+    });
+    let own = own.requests();
+    assert!(own.iter().all(|it| it.header("x-pointsman-mirror").is_none()));
+    assert_eq!(own.iter().filter(|it| it.method == "POST").count(), count);
+}
+
+#[test]
+fn peer_takes_the_upstream_that_was_chosen_of_several() {
+    let (own, other) = (Origin::named("own"), Origin::named("other"));
+    let split = "[[route]]\nname = \"split\"\npaths = [\"/split\"]\n\
+                 split = [{ upstream = \"u\", weight = 1 }, { upstream = \"other\", weight = 1 }]\n";
+    let nodes = pair(own.address(), [nobody(), other.address()], "", split);
+    let mut client = nodes[0].connect();
+    eventually("the peer's way is known", || (0..20).all(|_| client.get("/split").status == 200));
+    // What goes to a peer is for the upstream to which there is no way here.
+    nodes[1].until_logged("\"for_peer\":\"node0\"", 1);
+    for line in nodes[1].access_log().iter().filter(|line| line["for_peer"] == "node0") {
+        assert_eq!(line["upstream"], "other", "{line}");
+    }
+}
