@@ -17,7 +17,6 @@ use crate::{
     },
     error::{Kind, ProxyError},
     exchange::{Downstream, Exchange},
-    h1::Framing,
     moment::Moment,
     net::LeastRate,
     runtime::{Action, WorkerSnapshot},
@@ -61,18 +60,19 @@ impl Question {
     }
 
     /// Asks. The head of the answer is in `exchange.response`; what is noted of attempts is of backends of the route, and
-    /// stays as it was.
+    /// stays as it was. What goes on is `upload`, which comes back where there is no answer at all.
     pub(super) async fn ask<D: Downstream>(
         &self,
         context: &RouteContext<'_>,
         (purpose, plan): (Purpose, RequestPlan),
         patience: FirstSign,
+        upload: &mut Upload,
         exchange: &mut Exchange,
         client: &mut D,
     ) -> Result<UpstreamResponse, NoAnswer> {
         let facts = &mut exchange.facts;
         let before = (facts.attempts, facts.backend, facts.recording.take());
-        let answered = self.forward(context, (purpose, plan), patience, exchange, client).await;
+        let answered = self.forward(context, (purpose, plan), patience, upload, exchange, client).await;
         (exchange.facts.attempts, exchange.facts.backend, exchange.facts.recording) = before;
         let response = answered.map_err(NoAnswer::Failed)?;
         let fields = &mut exchange.response.fields;
@@ -89,6 +89,7 @@ impl Question {
         context: &RouteContext<'_>,
         (purpose, plan): (Purpose, RequestPlan),
         patience: FirstSign,
+        upload: &mut Upload,
         exchange: &mut Exchange,
         client: &mut D,
     ) -> Result<UpstreamResponse, ProxyError> {
@@ -105,7 +106,7 @@ impl Question {
             target: None,
             is_upgrade: false,
             websocket: None,
-            expects_continue: has_body && expects_continue(exchange),
+            expects_continue: has_body && upload.whole().is_none() && expects_continue(exchange),
             forwarded: false,
             mark: Some(&mark),
         };
@@ -119,7 +120,7 @@ impl Question {
             },
             head,
             // Sent once: what was begun is not repeated.
-            upload: Upload::new(has_body, framing == Framing::Chunked, context.body_limit(), 0),
+            upload: std::mem::take(upload),
             body_timeout: context.request_body_timeout(),
             response_timeout: patience.first,
             rate: LeastRate::new(context.route.min_rate),
@@ -128,7 +129,9 @@ impl Question {
             interim_bytes: 0,
             patience: Some(patience),
         };
-        forward(&mut asking, exchange, client).await
+        let answered = forward(&mut asking, exchange, client).await;
+        *upload = asking.upload;
+        answered
     }
 
     fn mark(&self, purpose: Purpose, context: &RouteContext<'_>, exchange: &Exchange) -> Mark {

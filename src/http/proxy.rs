@@ -144,10 +144,10 @@ pub(super) async fn ask_with<D: Downstream>(
             let may_relay = conf.relay
                 && !plan.is_upgrade
                 && !request.is_interim_sent
-                && request.upload.bytes == 0
+                && !request.upload.is_begun()
                 && !is_of_connection();
             return match may_relay && is_for_relay(&error, exchange) {
-                true => Box::pin(relay(context, plan, error, exchange, client)).await,
+                true => Box::pin(relay(context, (plan, request.upload), error, exchange, client)).await,
                 false => Err(error),
             };
         }

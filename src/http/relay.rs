@@ -9,32 +9,33 @@ use super::{
     peer_question::{NoAnswer, Question},
 };
 use crate::{
+    account::{Held, Owner},
     cluster::peers::mark::Purpose,
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange, PeerHop},
+    h1::Framing,
     moment::Moment,
-    upstream::forward_request::FirstSign,
+    upstream::{forward_request::FirstSign, upload::Upload},
 };
 
 /// Peers that are asked for one request, one after the other.
 const MOST: usize = 2;
 
-/// Whether a request that failed so may go through a peer: nothing of it went to a backend.
+/// Whether a request that failed so may go through a peer, where nothing of its body went to a backend.
 pub(super) fn is_for_relay(error: &ProxyError, exchange: &Exchange) -> bool {
     // One hop, whoever asked.
-    if exchange.hop.is_some() || exchange.facts.bytes_in > 0 {
-        return false;
-    }
-    matches!(
-        error.kind(),
-        Kind::NoBackend | Kind::Connect | Kind::ConnectTimeout | Kind::Unresolved | Kind::UpstreamTls
-    )
+    exchange.hop.is_none()
+        && matches!(
+            error.kind(),
+            Kind::NoBackend | Kind::Connect | Kind::ConnectTimeout | Kind::Unresolved | Kind::UpstreamTls
+        )
 }
 
-/// Sends a request through a peer that has a way, and gives its answer; `error` where there is none.
+/// Sends a request through a peer that has a way, and gives its answer; `error` where there is none. Of its body nothing
+/// went on.
 pub(super) async fn relay<D: Downstream>(
     context: &RouteContext<'_>,
-    plan: RequestPlan,
+    (plan, upload): (RequestPlan, Upload),
     error: ProxyError,
     exchange: &mut Exchange,
     client: &mut D,
@@ -48,7 +49,19 @@ pub(super) async fn relay<D: Downstream>(
     let within = context.route.timeouts.response.unwrap_or(conf.response_timeout);
     let patience = FirstSign { first: within, then: within };
     for question in questions.take(MOST) {
-        let asked = question.ask(context, (Purpose::Relay, plan), patience, exchange, client).await;
+        let mut sent = match upload.whole() {
+            // It holds its memory until all have been asked.
+            Some(body) => Upload::of_whole(body.clone(), Held::new(Owner::Replays, 0)),
+            None => Upload::new(plan.has_body, plan.framing == Framing::Chunked, upload.limit(), 0),
+        };
+        let asked =
+            question.ask(context, (Purpose::Relay, plan), patience, &mut sent, exchange, client).await;
+        let is_begun = match (&asked, upload.whole()) {
+            // How much of it went on is not known of who has answered.
+            (Err(NoAnswer::Declined), Some(body)) => !body.is_empty(),
+            (_, Some(_)) => sent.is_begun(),
+            (_, None) => exchange.facts.bytes_in > 0,
+        };
         match asked {
             Ok(response) => {
                 worker_upstream.worker.relayed.add(1);
@@ -56,14 +69,14 @@ pub(super) async fn relay<D: Downstream>(
                 return Ok(Answer { response, affinity: None });
             }
             // What was begun is not repeated.
-            Err(NoAnswer::Failed(error)) if exchange.facts.bytes_in > 0 || is_over(&error, exchange) => {
+            Err(NoAnswer::Failed(error)) if is_begun || is_over(&error, exchange) => {
                 worker_upstream.worker.relays_failed.add(1);
                 return Err(error);
             }
-            Err(NoAnswer::Failed(_) | NoAnswer::Declined) if exchange.facts.bytes_in > 0 => break,
             Err(NoAnswer::Failed(why)) => {
                 tracing::debug!(peer = %question.node, "the peer does not relay: {why}");
             }
+            Err(NoAnswer::Declined) if is_begun => break,
             Err(NoAnswer::Declined) => {}
         }
     }

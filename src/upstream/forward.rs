@@ -73,8 +73,9 @@ pub async fn forward<D: Downstream>(
         if !again {
             exchange.facts.response_time = Some(now.since(exchange.facts.started));
             exchange.facts.bytes_in = request.upload.bytes;
-            let upload = std::mem::take(&mut request.upload);
+            // What did not go on may go another way.
             let answered = result?;
+            let upload = std::mem::take(&mut request.upload);
             let call = OpenCall::of(exchange, request.head.mark.is_some());
             let response = &mut exchange.response;
             let is_bound = is_announced

@@ -37,6 +37,8 @@ pub struct Upload {
     is_sent: bool,
     /// The backend takes no more; the rest of the body goes nowhere.
     is_refused: bool,
+    /// Some of what is kept was given to an attempt.
+    is_given: bool,
 }
 
 /// What is kept of a body.
@@ -100,6 +102,7 @@ impl Upload {
             is_ended: !has_body,
             is_sent: !has_body,
             is_refused: false,
+            is_given: false,
         }
     }
 
@@ -135,6 +138,27 @@ impl Upload {
         self.replay.is_some() || self.bytes == 0
     }
 
+    /// Most bytes that may come; 0 is unlimited.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Whether any of it may have gone on, by whichever attempt.
+    pub fn is_begun(&self) -> bool {
+        match self.replay {
+            Some(Replay::Whole(_)) => self.is_given,
+            Some(Replay::Growing(_)) | None => self.bytes > 0,
+        }
+    }
+
+    /// The body, where it was here whole before any of it went on.
+    pub fn whole(&self) -> Option<&Bytes> {
+        match &self.replay {
+            Some(Replay::Whole(body)) => Some(body),
+            Some(Replay::Growing(_)) | None => None,
+        }
+    }
+
     /// Begins another attempt. Only when [`Upload::is_replayable`].
     pub fn begin_again(&mut self) {
         self.outgoing = BodyWriter::new(self.chunked);
@@ -167,6 +191,7 @@ impl Upload {
             if let Some(kept) = self.replay.as_ref().filter(|kept| self.replayed < kept.len()) {
                 self.buffer = kept.from(self.replayed);
                 self.replayed = kept.len();
+                self.is_given = true;
                 continue;
             }
             if self.is_ended {

@@ -147,6 +147,23 @@ fn peer_takes_the_route_that_took_the_request() {
     assert_eq!(own.requests().iter().filter(|it| it.method == "POST").count(), 1);
 }
 
+#[test]
+fn buffered_body_is_relayed_too() {
+    let (own, other) = (Origin::named("own"), Origin::named("other"));
+    let first =
+        "[[route]]\nname = \"buffered\"\npaths = [\"/post\"]\nupstream = \"other\"\nbuffer = \"1MiB\"\n";
+    let nodes = pair(own.address(), [nobody(), other.address()], "", first);
+    let mut client = nodes[0].connect();
+    let body = "b".repeat(300_000);
+    eventually("the peer's way is known", || {
+        post(&mut client, "Expect: 100-continue\r\n", &body).status == 200
+    });
+    let asked = other.requests();
+    assert_eq!((asked.len(), asked[0].body.len()), (1, body.len()));
+    assert!(own.requests().is_empty());
+    assert!(metric(&nodes[0], "relayed_total") >= 1);
+}
+
 /// Else what only the copy is for would be done by the production backend, a second time.
 #[test]
 fn copy_goes_to_its_own_upstream_through_a_peer() {

@@ -33,7 +33,7 @@ use crate::{
     runtime::Route,
     telemetry::clock,
     template::Template,
-    upstream::{UpstreamResponse, forward_request::FirstSign},
+    upstream::{UpstreamResponse, forward_request::FirstSign, upload::Upload},
 };
 
 /// Bytes of a body that is read whole before an owner's answer is taken. Who reads a larger one sees that it broke off, as with
@@ -77,7 +77,8 @@ impl Owner {
         let first = first_sign(request)?;
         let patience = FirstSign { first, then: request.cache.conf.collapse.timeout };
         let question = (Purpose::Cache, RequestPlan::WITHOUT_BODY);
-        let answered = self.0.ask(request.context, question, patience, exchange, client).await;
+        let nothing = &mut Upload::default();
+        let answered = self.0.ask(request.context, question, patience, nothing, exchange, client).await;
         let (received, waited) = (now(), clock::unix_millis().saturating_sub(asked));
         let judged = answered
             .map_err(|why| self.failed(&why))
