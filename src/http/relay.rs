@@ -76,12 +76,17 @@ pub(super) async fn relay<D: Downstream>(
             Err(NoAnswer::Failed(why)) => {
                 tracing::debug!(peer = %question.node, "the peer does not relay: {why}");
             }
-            Err(NoAnswer::Declined) if is_begun => break,
+            Err(NoAnswer::Declined) if is_begun || may_be_done(exchange) => break,
             Err(NoAnswer::Declined) => {}
         }
     }
     worker_upstream.worker.relays_failed.add(1);
     Err(error)
+}
+
+/// Whether a peer that declined so may have passed on what may not be done twice: its backend did not answer, or broke off.
+fn may_be_done(exchange: &Exchange) -> bool {
+    matches!(exchange.response.status, 502 | 504) && !exchange.request.method.is_idempotent()
 }
 
 /// Whether a failure may not be followed by another try: the client left, time is up, or the peer may have passed on what may

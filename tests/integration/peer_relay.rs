@@ -79,6 +79,20 @@ fn no_way_anywhere_gives_the_usual_error() {
 }
 
 #[test]
+fn what_a_peer_may_have_done_goes_to_no_other() {
+    let origin = Origin::start(|request: &Request| match request.method.as_str() {
+        "POST" => Reply::Close(Vec::new()),
+        _ => Reply::Text(200, request.target.clone()),
+    });
+    let nodes = nodes(&[nobody(), origin.address(), origin.address()], "");
+    let mut client = nodes[0].connect();
+    eventually("a way is known", || client.get("/get").status == 200);
+    let answer = post(&mut client, "", "");
+    assert!(matches!(answer.status, 502 | 503), "{}", answer.status);
+    assert_eq!(origin.requests().iter().filter(|it| it.method == "POST").count(), 1);
+}
+
+#[test]
 fn peer_takes_the_route_that_the_client_gets_there() {
     let origin = Origin::start(|request: &Request| Reply::Text(200, request.target.clone()));
     let folder = certificates(2);
