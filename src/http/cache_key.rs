@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::forwarded;
+use super::{forwarded, misleading};
 use crate::{
     cache::{date::Date, key::Key, store::Cache},
     exchange::Exchange,
@@ -25,15 +25,26 @@ pub fn key(route: &Route, cache: &Cache, exchange: &Exchange) -> Key {
 /// The key of a request like this one, for another target.
 pub(super) fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target: &str) -> Key {
     let fields = &exchange.request.fields;
-    let believed = |known| fields.known(known).filter(|_| exchange.facts.is_trusted());
+    let is_trusted = exchange.facts.is_trusted();
+    let believed = |known| fields.known(known).filter(|_| is_trusted);
     // A backend makes its answer by the scheme and host that it is given (redirects, links).
-    let scheme = believed(Known::XForwardedProto).and_then(|value| std::str::from_utf8(value).ok());
-    let scheme = scheme.unwrap_or(exchange.scheme());
+    let proto = believed(Known::XForwardedProto);
+    let scheme = proto.map_or(exchange.scheme(), |_| exchange.client_scheme());
     let port = exchange.authority.get(exchange.host.len()..).and_then(|rest| rest.strip_prefix(':'));
     let port = port.and_then(|port| port.parse().ok());
     let mut key = Key::of(scheme, &exchange.host, port, target, fields, &cache.key);
+    if let Some(proto) = proto.filter(|proto| *proto != scheme.as_bytes()) {
+        // None that a URL has, or not as it is written there.
+        key = key.with("forwarded scheme", proto);
+    }
     if let Some(host) = believed(Known::XForwardedHost) {
         key = key.with("forwarded host", host);
+    }
+    if cache.is_storing
+        && is_trusted
+        && let Some(told) = told_by_proxy(route, fields)
+    {
+        key = key.with("told by a proxy", &told);
     }
     if let Some(told) = believed(Known::Forwarded).and_then(|_| forwarded::told(fields)) {
         key = key.with("forwarded", &told);
@@ -56,6 +67,32 @@ pub(super) fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target:
         false => told_apart(key, fields),
     }
 }
+
+/// What a trusted proxy says of the client beside, in fields that go on: some backends make links by it (the prefix of
+/// `X-Forwarded-Prefix`), choose the scheme, or the user. `None` where it says nothing, or what the route says itself.
+fn told_by_proxy(route: &Route, fields: &Fields) -> Option<Vec<u8>> {
+    if !fields.has(Known::OfProxy) {
+        return None;
+    }
+    let is_told = |field: &Field<'_>| {
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name.as_bytes());
+        field.known == Known::OfProxy
+            && !ADDRESSES.iter().any(|name| is(name))
+            && !misleading::is_removed(field.name)
+            && !route.settled_fields.iter().any(|name| is(name))
+    };
+    let mut told = Vec::new();
+    for field in fields.iter().filter(is_told) {
+        told.extend(field.name.iter().map(u8::to_ascii_lowercase));
+        told.push(b':');
+        told.extend_from_slice(field.value);
+        told.push(b'\n');
+    }
+    (!told.is_empty()).then_some(told)
+}
+
+/// What proxies say of the client's address, which is another one for each.
+const ADDRESSES: [&str; 2] = ["x-original-forwarded-for", "x-real-ip"];
 
 /// Fields that say what a client would have, or how it came to ask, and not who it is.
 const HARMLESS: [&[u8]; 25] = [
@@ -126,6 +163,11 @@ mod tests {
 
     /// The key of a request for `/x` on a route with these keys.
     fn key_on(route: &str, is_trusted: bool, fields: &[(&str, &str)]) -> Key {
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        key_of(route, is_trusted, &fields)
+    }
+
+    fn key_of(route: &str, is_trusted: bool, fields: &[(&str, &[u8])]) -> Key {
         let text = format!(
             "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n[[cache]]\nname = \"pages\"\n\
              [[upstream]]\nname = \"app\"\n[[upstream.backend]]\naddress = \"127.0.0.1:1\"\n\
@@ -136,11 +178,14 @@ mod tests {
         let snapshot = build::build_apart(config).unwrap();
         let mut exchange = Exchange { path_length: 2, ..Exchange::default() };
         exchange.facts.peer = Rc::new(Peer { is_trusted, text: "192.0.2.1".into(), ..Peer::default() });
-        exchange.facts.id.push_str(fields.first().map_or("", |(_, value)| value));
+        exchange
+            .facts
+            .id
+            .push_str(&fields.first().map_or("".into(), |(_, value)| String::from_utf8_lossy(value)));
         exchange.host.push_str("a.example");
         exchange.authority.push_str("a.example");
         exchange.request.target.push_str("/x");
-        fields.iter().for_each(|(name, value)| exchange.request.fields.push(name, value.as_bytes()));
+        fields.iter().for_each(|(name, value)| exchange.request.fields.push(name, value));
         let route = &snapshot.routes[0];
         key(route, route.cache.as_ref().unwrap(), &exchange)
     }
@@ -170,6 +215,56 @@ mod tests {
             let of = |tenant| key_on(&route, false, &[("x-real-ip", tenant)]);
             assert_eq!(of("a"), of("b"), "{route}");
             assert!(!of("a").has_fields(), "{route}");
+        }
+    }
+
+    /// Else who is behind a proxy that passes it on chooses what all others get.
+    #[test]
+    fn what_a_trusted_proxy_says_beside_is_in_the_key() {
+        for cache in ["cache = \"pages\"", "collapse = true"] {
+            let of = |is_trusted, name, value| key_on(cache, is_trusted, &[(name, value)]);
+            let plain = key_on(cache, true, &[]);
+            for name in [
+                "X-Forwarded-Prefix",
+                "x-forwarded-ssl",
+                "X-Forwarded-Protocol",
+                "x-forwarded-uri",
+                "x-forwarded-path",
+                "X-Original-Host",
+                "x-forwarded-user",
+                "X-Forwarded-Proto",
+            ] {
+                for value in ["/a", "on", "", "https://b.example/y?"] {
+                    let key = of(true, name, value);
+                    assert_ne!(key, plain, "{name}: {value}");
+                    assert_eq!(key.uri(), plain.uri(), "a purge of the URL finds both: {name}");
+                }
+                assert_ne!(of(true, name, "/a"), of(true, name, "/b"), "{name}");
+            }
+            for name in ["X-Real-IP", "X-Forwarded-For"] {
+                assert_eq!(of(true, name, "192.0.2.9"), plain, "{name}");
+            }
+        }
+        let pages = "cache = \"pages\"";
+        for name in ["x-original-forwarded-for", "X-Forwarded-Port", "x-original-url"] {
+            assert_eq!(key_on(pages, true, &[(name, "1")]), key_on(pages, true, &[]), "{name}");
+        }
+        let own = "cache = \"pages\"\nrequest_headers = { set = { x-forwarded-prefix = \"/app\" } }";
+        let of = |value| key_on(own, true, &[("x-forwarded-prefix", value)]);
+        assert_eq!(of("/app"), key_on(own, true, &[]), "the route says it");
+        assert_eq!(key_on(pages, false, &[("x-forwarded-proto", "ftp")]), key_on(pages, false, &[]));
+    }
+
+    #[test]
+    fn odd_scheme_of_a_proxy_is_apart_of_the_url() {
+        let of = |proto: &[u8]| key_of("cache = \"pages\"", true, &[("x-forwarded-proto", proto)]);
+        assert_eq!(of(b"https").uri(), b"https://a.example/x");
+        assert_eq!(of(b"HTTPS").uri(), b"https://a.example/x");
+        assert!(!of(b"https").has_fields() && of(b"HTTPS").has_fields(), "a backend may tell them apart");
+        assert_eq!(of(b"http"), key_of("cache = \"pages\"", true, &[]));
+        for odd in [&b"\xff"[..], b"", b"https, http", b"https://b.example/y?"] {
+            let key = of(odd);
+            assert_eq!((key.uri(), key.has_fields()), (&b"http://a.example/x"[..], true), "{odd:?}");
         }
     }
 

@@ -5,17 +5,23 @@ use crate::fields::Fields;
 
 /// They go no further where the answer is shared, whoever sends them, since no key has them: a proxy that is trusted may
 /// have them from its client.
-const MISLEADING: [&str; 9] = [
+const MISLEADING: [&str; 10] = [
     "x-forwarded-port",
     "x-forwarded-scheme",
     "x-forwarded-server",
     "x-host",
+    "x-http-host-override",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
     "x-original-url",
     "x-rewrite-url",
 ];
+
+/// Whether a field of this name is removed from requests whose answer is shared.
+pub(super) fn is_removed(name: &[u8]) -> bool {
+    MISLEADING.iter().any(|misleading| name.eq_ignore_ascii_case(misleading.as_bytes()))
+}
 
 /// Whether a request has fields by which some backends are led to another URI, or method, than it names.
 pub(super) fn is_misleading(request: &Fields) -> bool {

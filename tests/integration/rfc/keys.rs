@@ -98,7 +98,21 @@ fn no_trusted_proxy_leads_the_origin_elsewhere_either() {
         "a URL in a field",
         &[fresh(get().with(evil)).asks_without("x-original-url"), get()],
     );
-    for field in ["Forwarded: for=192.0.2.1;host=evil", "X-Forwarded-Host: evil", "Forwarded: proto=https"] {
+    case(
+        &stage,
+        "RFC 9111 §4, §7.1",
+        "a host in a field",
+        &[fresh(get().with("X-HTTP-Host-Override: evil")).asks_without("x-http-host-override"), get()],
+    );
+    for field in [
+        "Forwarded: for=192.0.2.1;host=evil",
+        "X-Forwarded-Host: evil",
+        "Forwarded: proto=https",
+        "X-Forwarded-Prefix: /evil",
+        "X-Forwarded-Ssl: on",
+        "X-Original-Host: evil",
+        "X-Forwarded-Proto: https://evil/?",
+    ] {
         case(
             &stage,
             "RFC 9111 §4, §7.1",
