@@ -37,9 +37,11 @@ fn malformed(what: &'static str) -> ProxyError {
 /// Authority and target of an HTTP/1.1 request, whichever form the target has (RFC 9112 §3.2).
 fn find_authority(exchange: &mut Exchange) -> Result<()> {
     let Exchange { request, authority, .. } = exchange;
-    let mut hosts = request.fields.all_known(Known::Host);
-    let host = hosts.next();
-    if hosts.next().is_some() {
+    let (host, other) = {
+        let mut hosts = request.fields.all_known(Known::Host);
+        (hosts.next(), hosts.next())
+    };
+    if other.is_some() {
         return Err(malformed("Host twice"));
     }
     let host = match host {
@@ -79,6 +81,11 @@ fn find_authority(exchange: &mut Exchange) -> Result<()> {
         return Err(malformed("the request target has no host"));
     }
     authority.push_str(name);
+    let fields = &mut request.fields;
+    if fields.known(Known::Host) != Some(name.as_bytes()) {
+        // Who looks at the field sees the same host as who looks at the target.
+        fields.set_known(Known::Host, name.as_bytes());
+    }
     request.target = match path {
         // RFC 9112 §3.2.4: about the server as a whole.
         "" if request.method == Method::Options => "*".to_owned(),
@@ -189,6 +196,22 @@ mod tests {
             let found =
                 (exchange.authority.as_str(), exchange.host.as_str(), exchange.request.target.as_str());
             assert_eq!(found, (authority, host, target));
+        }
+    }
+
+    /// RFC 9112 §3.2.2. Else a condition, a key or a placeholder of the field would be about another host than the route.
+    #[test]
+    fn host_of_an_absolute_target_is_in_the_field_too() {
+        for text in [
+            "GET http://b.example:8080/a HTTP/1.1\r\nHost: other\r\nx-a: 1\r\n\r\n",
+            "GET http://b.example:8080/a HTTP/1.1\r\nHost: b.example:8080\r\nx-a: 1\r\n\r\n",
+            "GET http://b.example:8080/a HTTP/1.0\r\nx-a: 1\r\n\r\n",
+            "OPTIONS http://b.example:8080 HTTP/1.1\r\nHost: other\r\nx-a: 1\r\n\r\n",
+        ] {
+            let Exchange { request, authority, .. } = normalized(text).unwrap();
+            let hosts: Vec<_> = request.fields.all_known(Known::Host).collect();
+            assert_eq!(hosts, [authority.as_bytes()], "{text}");
+            assert_eq!((authority.as_str(), request.fields.get("x-a")), ("b.example:8080", Some(&b"1"[..])));
         }
     }
 
