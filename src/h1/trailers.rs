@@ -1,5 +1,7 @@
 //! Trailer fields (RFC 9110 §6.5).
 
+use std::sync::Arc;
+
 use super::head::{HeadError, malformed, take_fields};
 use crate::fields::{Fields, Known};
 
@@ -65,6 +67,27 @@ pub fn keep_trailers(fields: &mut Fields, of: Message) {
     });
 }
 
+/// Names that the trailers of some messages may not have beside: what is said, or withheld, in the head by somebody who is
+/// believed. Some who read trailers put them with the fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Withheld(Option<Arc<[Box<str>]>>);
+
+impl Withheld {
+    /// These names.
+    pub fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
+        let names: Arc<[Box<str>]> = names.into_iter().map(Box::from).collect();
+        Self((!names.is_empty()).then_some(names))
+    }
+
+    /// Trailers without these; `None` where there are none of them.
+    pub fn taken_out_of(&self, trailers: &Fields) -> Option<Fields> {
+        let names = self.0.as_ref().filter(|names| names.iter().any(|name| trailers.get(name).is_some()))?;
+        let mut left = trailers.clone();
+        names.iter().for_each(|name| left.remove(name));
+        Some(left)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +115,16 @@ mod tests {
         ];
         assert_eq!(kept(&names, Message::Request), ["x-a"]);
         assert_eq!(kept(&names, Message::Response), ["x-a"]);
+    }
+
+    #[test]
+    fn what_is_withheld_is_left_out_beside() {
+        let mut fields = Fields::default();
+        ["X-User", "x-sum", "x-user"].iter().for_each(|name| fields.push(name, b"1"));
+        let left = Withheld::new(["x-user", "x-b"]).taken_out_of(&fields).unwrap();
+        assert_eq!(left.iter().map(|field| field.name.to_vec()).collect::<Vec<_>>(), [b"x-sum"]);
+        assert!(Withheld::new(["x-b"]).taken_out_of(&fields).is_none());
+        assert!(Withheld::new([]).taken_out_of(&fields).is_none());
     }
 
     #[test]

@@ -135,6 +135,8 @@ pub(super) async fn ask_with<D: Downstream>(
     };
     if let Some(whole) = whole {
         request.upload = *whole;
+    } else if plan.has_body {
+        request.upload.withhold(&route.withheld);
     }
     let response = match forward(&mut request, exchange, client).await {
         Ok(response) => response,

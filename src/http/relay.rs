@@ -54,6 +54,7 @@ pub(super) async fn relay<D: Downstream>(
             Some(body) => Upload::of_whole(body.clone(), Held::new(Owner::Replays, 0)),
             None => Upload::new(plan.has_body, plan.framing == Framing::Chunked, upload.limit(), 0),
         };
+        sent.withhold(&context.route.withheld);
         let asked =
             question.ask(context, (Purpose::Relay, plan), patience, &mut sent, exchange, client).await;
         let is_begun = match (&asked, upload.whole()) {

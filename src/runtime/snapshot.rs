@@ -25,7 +25,7 @@ use crate::{
     },
     file_tree::Tree,
     filter::{Filters, page::PageBody},
-    h1::HeadLimits,
+    h1::{HeadLimits, trailers::Withheld},
     net::tunnel::Silence,
     route::{
         conf::{RouteTimeoutsConf, Upgrades},
@@ -191,6 +191,10 @@ pub struct Route {
     pub key_suffix: Option<Arc<str>>,
     /// Fields of requests that it sets itself, or that its rewrite has in the key: by these no client leads backends elsewhere.
     pub settled_fields: Box<[Box<str>]>,
+    /// What trailers of requests may not have: names that it sets or removes itself, or by which a proxy names the client.
+    pub withheld: Withheld,
+    /// What trailers of responses may not have: names that it sets or removes itself.
+    pub withheld_of_responses: Withheld,
     /// By worker: its counts.
     pub series: Box<[Arc<RouteSeries>]>,
 }

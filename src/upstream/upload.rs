@@ -10,6 +10,7 @@ use crate::{
     error::{Kind, ProxyError, Result},
     exchange::Downstream,
     fields::Fields,
+    h1::trailers::Withheld,
     net::{BodyFrame, BodyWriter, Buffer},
 };
 
@@ -39,6 +40,8 @@ pub struct Upload {
     is_refused: bool,
     /// Some of what is kept was given to an attempt.
     is_given: bool,
+    /// What its trailers may not have.
+    withheld: Withheld,
 }
 
 /// What is kept of a body.
@@ -103,6 +106,7 @@ impl Upload {
             is_sent: !has_body,
             is_refused: false,
             is_given: false,
+            withheld: Withheld::default(),
         }
     }
 
@@ -111,6 +115,11 @@ impl Upload {
         let bytes = body.len() as u64;
         let replay = Some(Replay::Whole(Box::new(body)));
         Self { replay, held, bytes, is_ended: true, is_sent: bytes == 0, ..Self::new(true, false, 0, 0) }
+    }
+
+    /// Has trailers of these names go no further.
+    pub fn withhold(&mut self, names: &Withheld) {
+        self.withheld = names.clone();
     }
 
     /// Whether all of the body was given to the present attempt.
@@ -232,7 +241,12 @@ impl Upload {
                 }
                 self.buffer = buffer;
             }
-            BodyFrame::End(trailers) => {
+            BodyFrame::End(mut trailers) => {
+                if let Some(trailers) = &mut trailers
+                    && let Some(left) = self.withheld.taken_out_of(trailers)
+                {
+                    **trailers = left;
+                }
                 self.is_ended = true;
                 self.is_sent = true;
                 stream.end(&mut self.outgoing, trailers.as_deref());

@@ -14,6 +14,7 @@ use crate::{
     error::{Kind, Result},
     exchange::{Downstream, Exchange, grpc},
     fields::Fields,
+    h1::trailers::Withheld,
     net::{BodyFrame, Buffer, Deadline},
     upstream::UpstreamResponse,
 };
@@ -163,6 +164,8 @@ impl Pump {
 pub(super) struct ClientSink<'a, D> {
     pub(super) client: &'a mut D,
     pub(super) exchange: &'a mut Exchange,
+    /// What trailers may not have.
+    pub(super) withheld: Option<&'a Withheld>,
 }
 
 impl<D: Downstream> Sink for ClientSink<'_, D> {
@@ -177,7 +180,8 @@ impl<D: Downstream> Sink for ClientSink<'_, D> {
         if let Some(code) = trailers.and_then(grpc::status).filter(|_| self.exchange.is_grpc()) {
             self.exchange.facts.grpc_status = Some(code);
         }
-        self.client.end(trailers)
+        let left = trailers.and_then(|trailers| self.withheld?.taken_out_of(trailers));
+        self.client.end(left.as_ref().or(trailers))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {

@@ -86,7 +86,8 @@ pub(in crate::http) async fn send<D: Downstream>(
         Outgoing::Changed(plan) => source = source.after(plan, reply.cache()),
         Outgoing::Nothing => source.skip(),
     }
-    pump(source, patience, &mut ClientSink { client, exchange }).await
+    let withheld = reply.route.map(|route| &route.withheld_of_responses);
+    pump(source, patience, &mut ClientSink { client, exchange, withheld }).await
 }
 
 /// Sends a response that Pointsman made, whose head `own_head` began.

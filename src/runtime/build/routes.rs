@@ -8,9 +8,13 @@ use std::{
 use super::{builder::Builder, filters};
 use crate::{
     cache::{conf::CacheConf, store::Cache},
-    config::{Config, listen::ListenerConf},
+    config::{
+        Config,
+        listen::{ClientAddressFrom, ListenerConf},
+    },
     file_tree::{Tree, conf::FilesConf},
-    filter::page::PageBody,
+    filter::{header_edits::HeaderEditConf, page::PageBody},
+    h1::trailers::Withheld,
     route::{
         condition::Condition,
         conf::{self as route_conf, MatchConf, MatcherConf, RouteConf, ValueMatch, ValueMatches},
@@ -43,13 +47,14 @@ impl Builder<'_> {
             .flat_map(|before| before.config.route.iter().zip(&before.routes))
             .map(|(conf, route)| (conf.name.as_str(), (conf, route)))
             .collect();
-        let listeners = config.listener.len();
+        let listeners = &config.listener;
         let route = |conf: &RouteConf| {
             let action = action(conf, &find)?;
             let mirrored = conf.mirror.as_ref().map(|mirror| find(&mirror.upstream)).transpose()?;
             let is_own = |cache: &&Arc<Cache>| Some(&cache.conf.name) == conf.cache.as_ref();
             let cache = caches.iter().find(is_own);
-            let key_suffix = key_suffix(conf, listeners);
+            let key_suffix = key_suffix(conf, listeners.len());
+            let withheld = withheld(conf, listeners);
             let is_same = |old: &Route| match cache {
                 Some(cache) => old.cache.as_ref().is_some_and(|before| Arc::ptr_eq(before, cache)),
                 None => true,
@@ -61,6 +66,7 @@ impl Builder<'_> {
                         && route.action == action
                         && route.mirror.as_ref().map(|mirror| mirror.upstream) == mirrored
                         && route.key_suffix == key_suffix
+                        && route.withheld == withheld
                         && is_same(route) =>
                 {
                     Ok((*route).clone())
@@ -81,6 +87,7 @@ impl Builder<'_> {
                         cache,
                         mirror,
                         key_suffix,
+                        withheld,
                         ..self.route(conf, action, in_flight.unwrap_or_default())
                     }))
                 }
@@ -122,6 +129,8 @@ impl Builder<'_> {
             cache: None,
             mirror: None,
             key_suffix: None,
+            withheld: Withheld::default(),
+            withheld_of_responses: Withheld::new(edited(&conf.response_headers)),
             series: self.registry.workers().iter().map(|worker| worker.route(&name)).collect(),
             name,
         }
@@ -134,6 +143,25 @@ impl Builder<'_> {
 fn key_suffix(conf: &RouteConf, listeners: usize) -> Option<Arc<str>> {
     let is_one_of_several = conf.has_more_conditions() || conf.listeners.len() < listeners;
     is_one_of_several.then(|| conf.name.as_str().into())
+}
+
+/// The names of fields of which these edits say the last word, or none.
+fn edited(conf: &HeaderEditConf) -> impl Iterator<Item = &str> {
+    let set = conf.set.iter().map(|(name, _)| name);
+    let replaced = conf.replace.0.iter().map(|replace| &replace.name);
+    set.chain(replaced).chain(&conf.remove).map(String::as_str)
+}
+
+/// What trailers of requests on a route may not have. It depends on its listeners too.
+fn withheld(conf: &RouteConf, listeners: &[ListenerConf]) -> Withheld {
+    let own = listeners.iter().filter(|listener| conf.listeners.contains(&listener.name));
+    let of_clients = own.filter_map(|listener| match &listener.client_address_from {
+        ClientAddressFrom::Header(name) => Some(name.as_str()),
+        ClientAddressFrom::XForwardedFor | ClientAddressFrom::Forwarded | ClientAddressFrom::Connection => {
+            None
+        }
+    });
+    Withheld::new(edited(&conf.request_headers).chain(of_clients))
 }
 
 /// The folder of this configuration; what is stripped of paths is as those are compared.

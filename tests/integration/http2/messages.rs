@@ -245,3 +245,50 @@ fn trailers_of_a_chunked_response_keep_their_names() {
     let came: Vec<_> = trailers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
     assert_eq!(came, passed);
 }
+
+/// Some who read trailers put them with the fields: what the route says of the client would be the client's word.
+#[test]
+fn trailers_do_not_say_what_the_route_says() {
+    let origin = Origin::start(|request| match request.method.as_str() {
+        "POST" => echo(request),
+        _ => {
+            let trailers = "X-Inner: 1\r\nX-Policy: none\r\nX-End: 1\r\n";
+            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n";
+            Reply::Bytes(format!("{head}{trailers}\r\n").into_bytes())
+        }
+    });
+    let edits = "request_headers = { set = { x-user = \"nobody\" }, remove = [\"x-admin\"] }\n\
+                 response_headers = { set = { x-policy = \"all\" }, remove = [\"X-Inner\"] }\nupstream = \"u\"\n";
+    let config = config(&[origin.address()], "").replacen("upstream = \"u\"\n", edits, 1);
+    let by = "name = \"web\"\nclient_address_from = \"header:x-client\"\n";
+    let proxy = Proxy::start(&config.replacen("name = \"web\"\n", by, 1));
+    let names = ["x-user", "X-Admin", "x-client", "x-in"];
+    run(async {
+        let client = Http2::connect(&proxy).await;
+        let mut send = client.send.clone().ready().await.unwrap();
+        let (response, mut body) = send.send_request(request("POST", "/two"), false).unwrap();
+        body.send_data(Bytes::from_static(b"hello"), false).unwrap();
+        let trailers = names.iter().map(|name| (name.parse().unwrap(), HeaderValue::from_static("1")));
+        body.send_trailers(trailers.collect::<HeaderMap>()).unwrap();
+        assert_eq!(response.await.unwrap().status(), 200);
+        let mut body = client.ask(request("GET", "/two")).await.unwrap().into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), "abc");
+        let trailers = body.trailers().await.unwrap().unwrap();
+        assert_eq!(trailers.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["x-end"]);
+    });
+    let mut client = proxy.connect();
+    let trailers: String = names.iter().map(|name| format!("{name}: 1\r\n")).collect();
+    client.send(format!(
+        "POST /one HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n{trailers}\r\n"
+    ));
+    assert_eq!(client.response("POST").status, 200);
+    for request in origin.requests().iter().filter(|it| it.method == "POST") {
+        assert_eq!(request.trailers, [("x-in".to_owned(), "1".to_owned())], "{}", request.target);
+        assert_eq!(request.header("x-user"), Some("nobody"));
+    }
+    let answer = client.get("/one");
+    assert_eq!(
+        answer.trailers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect::<Vec<_>>(),
+        ["x-end"]
+    );
+}
