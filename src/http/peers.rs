@@ -36,7 +36,7 @@ pub(super) async fn hear<D: Downstream>(
     let path = path.filter(|_| exchange.request.method == Method::Post).ok_or(Kind::NoRoute)?;
     let (patience, most) = (listener.conf.timeouts.body, message::MOST as u64);
     let end = Some(Moment::now().plus(patience));
-    let whole = WholeBody { owner: Owner::Peers, most, patience, end };
+    let whole = WholeBody { owner: Owner::Peers, most, patience, min_rate: 0, end };
     let (body, held) = whole.read(exchange, client).await?;
     let worker = exchange.worker().clone();
     let (status, answer) = worker.shared.registry.peers.ask(path, body).await;

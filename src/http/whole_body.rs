@@ -11,7 +11,7 @@ use crate::{
     exchange::{Downstream, Exchange},
     h1::{Framing, ResponseHead},
     moment::Moment,
-    net::BodyFrame,
+    net::{BodyFrame, LeastRate},
 };
 
 /// Reads the body of a request whole, within `buffer` of its route.
@@ -29,8 +29,7 @@ pub(super) async fn gather<D: Downstream>(
     if expects_continue(exchange) && !client.has_body_bytes() && client.takes_interim() {
         client.interim(&ResponseHead { status: 100, ..ResponseHead::default() });
     }
-    let (patience, end) = (context.request_body_timeout(), context.end(exchange));
-    WholeBody { owner: Owner::Replays, most, patience, end }.read(exchange, client).await
+    WholeBody::of(Owner::Replays, most, context, exchange).read(exchange, client).await
 }
 
 /// Bounds on a body that is read whole.
@@ -42,23 +41,33 @@ pub(super) struct WholeBody {
     pub(super) most: u64,
     /// The longest time between two pieces.
     pub(super) patience: Duration,
+    /// Bytes per second that must come, on average; 0 = any.
+    pub(super) min_rate: u64,
     /// When all of it must be there.
     pub(super) end: Option<Moment>,
 }
 
 impl WholeBody {
+    /// Of a body of so many bytes at most, within what its listener and route say of time.
+    pub(super) fn of(owner: Owner, most: u64, context: &RouteContext<'_>, exchange: &Exchange) -> Self {
+        let (patience, end) = (context.request_body_timeout(), context.end(exchange));
+        Self { owner, most, patience, min_rate: context.route.min_rate_of_place(), end }
+    }
+
     /// Reads it. What it holds of memory is given back with the second value.
     pub(super) async fn read<D: Downstream>(
         self,
         exchange: &mut Exchange,
         client: &mut D,
     ) -> Result<(Bytes, Held)> {
-        let Self { owner, most, patience, end } = self;
-        let deadline = || {
-            let at = Moment::now().plus(patience);
-            end.map_or(at, |end| end.min(at))
+        let Self { owner, most, patience, min_rate, end } = self;
+        let mut rate = LeastRate::new(min_rate);
+        let mut deadline = |bytes| {
+            let now = Moment::now();
+            let others = rate.begin(bytes, now).into_iter().chain(end);
+            others.fold(now.plus(patience), Moment::min)
         };
-        client.deadline().at(deadline());
+        client.deadline().at(deadline(0));
         let mut body = Vec::new();
         let mut held = Held::new(owner, 0);
         poll_fn(|cx| {
@@ -75,7 +84,7 @@ impl WholeBody {
                         }
                         held.grow(buffer.len());
                         body.extend_from_slice(&buffer);
-                        client.deadline().at(deadline());
+                        client.deadline().at(deadline(exchange.facts.bytes_in));
                     }
                     Poll::Ready(Ok(BodyFrame::End(_))) => return Poll::Ready(Ok(())),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

@@ -175,7 +175,7 @@ pub struct Route {
     pub tunnel_idle: Duration,
     /// How long a tunnel may be silent of which one side has ended.
     pub half_close_timeout: Duration,
-    /// Bytes per second that a client must keep while a backend is held for it; 0 = any.
+    /// Bytes per second that a client must keep while a backend, or a place of the route, is held for it; 0 = any.
     pub min_rate: u64,
     /// Whether to send `Forwarded`.
     pub forwarded: bool,
@@ -227,6 +227,12 @@ pub enum Action {
 }
 
 impl Route {
+    /// Bytes per second that a client must keep while no backend is held for it: 0, any, where it takes no place from others
+    /// either.
+    pub fn min_rate_of_place(&self) -> u64 {
+        if self.admission.max_in_flight > 0 { self.min_rate } else { 0 }
+    }
+
     /// How long its tunnels may be silent.
     pub fn silence(&self) -> Silence {
         Silence { idle: self.tunnel_idle, half_closed: self.half_close_timeout }

@@ -230,6 +230,21 @@ fn files_under_way_may_be_bounded() {
     eventually("its place is free", || get(&proxy, "/a.txt", "").status == 200);
 }
 
+/// It is held by whoever takes too little of a large file, but not for as long as he likes.
+#[test]
+fn slow_download_keeps_no_place_of_its_route() {
+    let proxy = start(
+        "[[route]]\nname = \"all\"\nfiles = { root = \"root\" }\nmax_in_flight = 1\nmin_rate = \"1GiB\"\n",
+    );
+    File::create(proxy.folder().join("root/sparse")).unwrap().set_len(1 << 30).unwrap();
+    let mut slow = proxy.connect();
+    slow.send("GET /sparse HTTP/1.1\r\nHost: a\r\n\r\n");
+    slow.until(b"\r\n\r\n").unwrap();
+    assert_eq!(get(&proxy, "/a.txt", "").status, 503);
+    eventually("its place is free", || get(&proxy, "/a.txt", "").status == 200);
+    drop(slow);
+}
+
 fn text(command: &mut Command) -> Vec<u8> {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));

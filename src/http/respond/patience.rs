@@ -18,7 +18,8 @@ pub struct Patience {
     pub backend: Duration,
     /// While the client takes nothing; without end for one whose pace does not matter.
     pub client: Option<Duration>,
-    /// Bytes per second that the client must take of a backend's response while it is waited for; 0 = any.
+    /// Bytes per second that the client must take while it is waited for, and a backend, or a place of the route, is held;
+    /// 0 = any.
     pub min_rate: u64,
     /// When the whole exchange must be over.
     pub end: Option<Moment>,

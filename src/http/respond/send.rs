@@ -17,6 +17,7 @@ use crate::{
     fields::Known,
     filter::{Answer, BodyPlan, Kept},
     h1::Method,
+    runtime::Route,
 };
 
 /// How long a client may take for a response that Pointsman made, which is small.
@@ -105,7 +106,8 @@ pub(in crate::http) async fn send_own<D: Downstream>(
         exchange.response.fields.push_known(Known::ContentLength, length.as_bytes());
     }
     reply.is_own = true;
-    let patience = Patience { backend: OWN_PATIENCE, client: Some(OWN_PATIENCE), min_rate: 0, end: None };
+    let min_rate = reply.route.map_or(0, Route::min_rate_of_place);
+    let patience = Patience { backend: OWN_PATIENCE, client: Some(OWN_PATIENCE), min_rate, end: None };
     send(&reply, Source::Bytes(body), patience, exchange, client).await
 }
 

@@ -83,6 +83,40 @@ fn a_trickled_upload_ends_by_the_least_rate() {
     });
 }
 
+/// A few who trickle would keep all others out for as long as they like.
+#[test]
+fn trickled_body_keeps_no_place_of_its_route() {
+    for (bound, is_refused) in [("max_in_flight = 1\n", true), ("", false)] {
+        run(async || {
+            let route = format!("{ROUTE}buffer = \"1MiB\"\n{bound}");
+            let stage = Stage::new("", &route, &[Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]);
+            let (mut client, mut connection) = stage.connect();
+            tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+            client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n").await.unwrap();
+            let (mut reading, mut writing) = client.into_split();
+            tokio::task::spawn_local(async move {
+                // More often than `timeouts.body`, and less than 240 bytes a second.
+                for _ in 0..100 {
+                    let _ = writing.write_all(&[b'x'; 10]).await;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            });
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let early = stage.talk(GET).await;
+            assert_eq!(early.starts_with("HTTP/1.1 503 "), is_refused, "{early}");
+            tokio::time::sleep(Duration::from_secs(15)).await;
+            let late = stage.talk(GET).await;
+            assert!(late.starts_with("HTTP/1.1 200 "), "{bound}: {late}");
+            let mut room = [0; 4096];
+            let length = reading.read(&mut room).await.unwrap();
+            let answer = String::from_utf8_lossy(&room[..length]);
+            let expected = if is_refused { "HTTP/1.1 408 " } else { "HTTP/1.1 200 " };
+            assert!(answer.starts_with(expected), "{bound}: {answer}");
+            stage.assert_all_is_given_back("a trickled body").await;
+        });
+    }
+}
+
 #[test]
 fn a_steady_upload_may_take_its_time() {
     run(async || {

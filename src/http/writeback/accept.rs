@@ -184,6 +184,5 @@ async fn gather<D: Downstream>(
     if expects_continue(exchange) && !client.has_body_bytes() && client.takes_interim() {
         client.interim(&ResponseHead { status: 100, ..ResponseHead::default() });
     }
-    let (patience, end) = (context.request_body_timeout(), context.end(exchange));
-    WholeBody { owner: Owner::Writes, most, patience, end }.read(exchange, client).await
+    WholeBody::of(Owner::Writes, most, context, exchange).read(exchange, client).await
 }
