@@ -1,6 +1,10 @@
 //! `pointsman explain`: why a request goes where it goes, as text.
 
-use std::{fmt::Write, process::ExitCode};
+use std::{
+    fmt::Write,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use super::{Failure, Format, Request, Status, print, start};
 use crate::{
@@ -29,7 +33,11 @@ pub(super) fn explain(request: Request) -> Status {
         }
     };
     let fields = headers.iter().map(|line| field(line)).collect::<Result<_, _>>()?;
-    let loaded = start::load(file)?;
+    let loaded = start::look(file)?;
+    if let Some(problem) = loaded.fleet.as_ref().and_then(|fleet| fleet.problem.as_deref()) {
+        // With standard error closed nobody reads it.
+        let _ = writeln!(io::stderr(), "note: {problem}; the last good copy is explained");
+    }
     let snapshot = build_apart(loaded.config.clone()).map_err(Failure::usage)?;
     let question = Question { method, url, fields, from, is_http2: http2, is_running: false };
     let answers = explain::explain(&snapshot, &question).map_err(Failure::usage)?;

@@ -37,56 +37,68 @@ pub(super) fn copy_of(source: &Source) -> PathBuf {
     Path::new(folder).join(format!("fleet-{:016x}.toml", xxh3_64(source.url.as_bytes())))
 }
 
-/// Reads the configuration: from the store where it is there and good, else the copy. Where the copy says that nodes take
-/// turns, it is begun with: a program that begins takes its turn as one that runs does.
+/// Reads the configuration to run with, as [`look`] does; what is new is kept in the copy. Where the copy says that nodes
+/// take turns, it is begun with: a program that begins takes its turn as one that runs does.
 pub(super) fn load(source: Source) -> Result<Loaded, Failure> {
-    let path = copy_of(&source);
-    let copy = path.exists();
-    let document = read(&source);
-    if let Ok(Some(document)) = &document
-        && let Some(mut loaded) = copy_with_turns(&path, document)
+    let (copy, document) = (copy_of(&source), document(&source));
+    if let Ok(document) = &document
+        && let Some(mut loaded) = copy_with_turns(&copy, document)
     {
-        let problem = stopped::find(&path, document);
+        let problem = stopped::find(&copy, document);
         let seen = if problem.is_some() { document.revision } else { 0 };
         loaded.fleet = Some(Arc::new(config::Fleet { source, revision: 0, seen, problem }));
         return Ok(loaded);
     }
+    let loaded = checked(source, copy, document)?;
+    if let Some(fleet) = loaded.fleet.as_deref().filter(|fleet| fleet.problem.is_none()) {
+        keep(&loaded.path, &loaded.text).map_err(|error| {
+            let folder = loaded.path.parent().unwrap_or(&loaded.path).display();
+            Failure::new(format!(
+                "cannot keep a copy of {} in {folder}: {error}; create the folder, or set STATE_DIRECTORY",
+                fleet.source.url
+            ))
+        })?;
+    }
+    Ok(loaded)
+}
+
+/// Reads the configuration: from the store where it is there and good, else the copy. Changes nothing: a program may run
+/// with that copy, and takes what is in it for its own.
+pub(super) fn look(source: Source) -> Result<Loaded, Failure> {
+    let (copy, document) = (copy_of(&source), document(&source));
+    checked(source, copy, document)
+}
+
+fn checked(source: Source, copy: PathBuf, document: Result<Document, Failure>) -> Result<Loaded, Failure> {
     let (problem, failure) = match document {
-        Ok(Some(document)) => match config::parse_with(&document.text, &path, Beside::Nothing) {
+        Ok(Document { text, revision }) => match config::parse_with(&text, &copy, Beside::Nothing) {
             Ok((config, included)) => {
-                keep(&path, &document.text).map_err(|error| {
-                    let folder = path.parent().unwrap_or(&path).display();
-                    Failure::new(format!(
-                        "cannot keep a copy of {} in {folder}: {error}; create the folder, or set \
-                         STATE_DIRECTORY",
-                        source.url
-                    ))
-                })?;
-                let text = document.text.into();
-                let revision = document.revision;
                 let fleet = config::Fleet { source, revision, seen: revision, problem: None };
-                return Ok(Loaded { path, text, included, config, fleet: Some(Arc::new(fleet)) });
+                let fleet = Some(Arc::new(fleet));
+                return Ok(Loaded { path: copy, text: text.into(), included, config, fleet });
             }
             Err(problems) => (
                 format!("the configuration in {} is not valid: {problems}", source.url),
                 Failure::usage(problems),
             ),
         },
-        Ok(None) => {
-            let message = format!("there is no {}", source.url);
-            (message.clone(), Failure::usage(format!("{message}; put the configuration there")))
-        }
-        Err(error) => {
-            let message = format!("cannot read {}: {error}", source.url);
-            (message.clone(), Failure::new(message))
-        }
+        Err(failure) => (failure.text.clone(), failure),
     };
-    if !copy {
+    if !copy.exists() {
         return Err(failure);
     }
-    let mut loaded = config::load_file(&path).map_err(Failure::usage)?;
+    let mut loaded = config::load_file(&copy).map_err(Failure::usage)?;
     loaded.fleet = Some(Arc::new(config::Fleet { source, revision: 0, seen: 0, problem: Some(problem) }));
     Ok(loaded)
+}
+
+/// What the store has.
+pub(super) fn document(source: &Source) -> Result<Document, Failure> {
+    match read(source) {
+        Ok(Some(document)) => Ok(document),
+        Ok(None) => Err(Failure::usage(format!("there is no {}; put the configuration there", source.url))),
+        Err(error) => Err(Failure::new(format!("cannot read {}: {error}", source.url))),
+    }
 }
 
 /// The copy, where it is good, is another text than the store's, and says that nodes take turns.
@@ -133,4 +145,93 @@ fn keep(path: &Path, text: &str) -> io::Result<()> {
     // Without that a power failure may leave the name without the text.
     file.sync_all()?;
     fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader, Read},
+        net::TcpListener,
+        os::unix::fs::MetadataExt,
+        thread,
+    };
+
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use serde_json::json;
+
+    use super::*;
+
+    const TEXT: &str = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:1\"\n\
+                        [[route]]\nname = \"new\"\nrespond = { status = 200 }\n";
+
+    /// A server of etcd that has this at every key.
+    fn store(text: &str) -> Source {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("etcd://{}/pointsman/config", listener.local_addr().unwrap());
+        let entry = json!({"value": STANDARD.encode(text), "mod_revision": "7"});
+        let body = json!({"header": {"revision": "7"}, "kvs": [entry]}).to_string();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut reader = BufReader::new(stream.unwrap());
+                let mut length = 0;
+                loop {
+                    let mut line = String::new();
+                    reader.read_line(&mut line).unwrap();
+                    let Some((name, value)) = line.split_once(':') else {
+                        if line.trim().is_empty() { break } else { continue }
+                    };
+                    if name.eq_ignore_ascii_case("content-length") {
+                        length = value.trim().parse().unwrap();
+                    }
+                }
+                reader.read_exact(&mut vec![0; length]).unwrap();
+                let head = format!("Content-Length: {}\r\nConnection: close", body.len());
+                write!(reader.get_mut(), "HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}").unwrap();
+            }
+        });
+        Source::parse(&url).unwrap().unwrap()
+    }
+
+    /// As `look` does, with this copy.
+    fn looked(source: Source, copy: &Path) -> Result<Loaded, Failure> {
+        let document = document(&source);
+        checked(source, copy.to_owned(), document)
+    }
+
+    /// A copy beside nothing else, of an older text.
+    fn older(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("pointsman-fleet-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let copy = folder.join("fleet-1.toml");
+        fs::write(&copy, TEXT.replace("new", "older")).unwrap();
+        copy
+    }
+
+    /// `explain` wrote over the copy, which a program ran with.
+    #[test]
+    fn who_only_looks_leaves_the_copy_as_it_is() {
+        let copy = older("look");
+        let before = (fs::read(&copy).unwrap(), fs::metadata(&copy).unwrap().ino());
+        let loaded = looked(store(TEXT), &copy).unwrap();
+        assert_eq!((&*loaded.text, &loaded.path), (TEXT, &copy));
+        let fleet = loaded.fleet.unwrap();
+        assert_eq!((fleet.revision, &fleet.problem), (7, &None));
+        assert_eq!((fs::read(&copy).unwrap(), fs::metadata(&copy).unwrap().ino()), before);
+        // Nor does it need a place for one.
+        let nowhere = copy.with_file_name("nowhere").join("fleet-1.toml");
+        assert!(looked(store(TEXT), &nowhere).is_ok() && !nowhere.parent().unwrap().exists());
+        fs::remove_dir_all(copy.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn what_a_store_has_wrong_is_told_with_the_copy() {
+        let copy = older("broken");
+        let loaded = looked(store("include = [\"a.toml\"]\n"), &copy).unwrap();
+        assert!(loaded.text.contains("older"));
+        let problem = loaded.fleet.unwrap().problem.clone();
+        assert!(problem.as_ref().is_some_and(|it| it.contains("cannot include files")), "{problem:?}");
+        fs::remove_dir_all(copy.parent().unwrap()).unwrap();
+        let failure = looked(store("[[nonsense]]\n"), &copy).unwrap_err();
+        assert!(failure.status == 2 && failure.text.contains("nonsense"), "{}", failure.text);
+    }
 }

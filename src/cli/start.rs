@@ -51,10 +51,18 @@ pub fn take_over() -> Result<Option<Predecessor>, Failure> {
         .map_err(|error| Failure::new(format!("cannot take over from the previous program: {error}")))
 }
 
-/// Finds and reads the configuration.
+/// Finds and reads the configuration to run with; of one that a store has, a copy is kept.
 pub fn load(file: File) -> Result<Loaded, Failure> {
     match fleet::source(file.config.as_deref())? {
         Some(source) => fleet::load(source),
+        None => config::load_file(&find(file)?).map_err(Failure::usage),
+    }
+}
+
+/// Finds and reads the configuration, and changes nothing: for verbs that only look.
+pub(super) fn look(file: File) -> Result<Loaded, Failure> {
+    match fleet::source(file.config.as_deref())? {
+        Some(source) => fleet::look(source),
         None => config::load_file(&find(file)?).map_err(Failure::usage),
     }
 }
