@@ -125,7 +125,7 @@ async fn take(
     let checked = spawn_blocking(move || config::parse_with(&given, &path, Beside::Nothing).map(drop)).await;
     let replaced = match checked {
         Ok(Err(problems)) => Err(Failed::Problems(problems)),
-        Ok(Ok(())) | Err(_) => reloader.replace(text, None).await,
+        Ok(Ok(())) | Err(_) => reloader.replace_copy(text).await,
     };
     {
         let mut told = fleet.lock();

@@ -39,7 +39,7 @@ pub use self::{
     state::{Cause, Failed, InForce, Last, Outcome},
 };
 use crate::{
-    runtime::overrides::{Change, Refusal},
+    runtime::overrides::{Change, Reason, Refusal},
     upstream::discover::Discovered,
 };
 
@@ -77,12 +77,21 @@ impl Reloader {
     /// Writes a whole new text into the file, if it is good, and reloads. With `expected` only if that is
     /// what is in the file.
     pub async fn replace(&self, text: Arc<str>, expected: Option<Arc<str>>) -> Result<Outcome, Failed> {
+        self.refuse_copy("write the key")?;
         self.ask(|answer| Request::Replace(text, expected, answer)).await
+    }
+
+    /// Writes what the store has into the copy of it, if it is good, and reloads.
+    pub async fn replace_copy(&self, text: Arc<str>) -> Result<Outcome, Failed> {
+        self.ask(|answer| Request::Replace(text, None, answer)).await
     }
 
     /// Changes backends until the file says otherwise; with `persist` the file is edited. Either all changes
     /// are in the next generation, in their order, or none is made.
     pub async fn change(&self, changes: Vec<Change>, persist: bool) -> Result<Outcome, Failed> {
+        if persist {
+            self.refuse_copy("write the key, or leave `persist` out")?;
+        }
         self.ask(|answer| Request::Change(changes, persist, answer)).await
     }
 
@@ -128,6 +137,7 @@ impl Reloader {
         let overrides = crate::runtime::overrides::Overrides::default();
         let in_force = InForce {
             path,
+            store: None,
             text: text.into(),
             included: Arc::default(),
             file: Arc::new(file),
@@ -142,10 +152,56 @@ impl Reloader {
         Self { requests, state: Arc::new(State::new(last, in_force)) }
     }
 
+    /// Refuses to write into a file that is a copy of what a store has: what the store has comes over it, at the next start
+    /// at the latest.
+    fn refuse_copy(&self, hint: &str) -> Result<(), Failed> {
+        match &self.in_force().store {
+            None => Ok(()),
+            Some(store) => Err(Failed::Refused(Refusal {
+                reason: Reason::Conflict,
+                code: "shared_config",
+                message: format!("the configuration is in {store}, and the file is a copy of it"),
+                hint: hint.to_owned(),
+            })),
+        }
+    }
+
     async fn ask(&self, request: impl FnOnce(Answer) -> Request) -> Result<Outcome, Failed> {
         let (answer, answered) = oneshot::channel();
         // Without an engine, or when it ends before it answered, the program is stopping.
         let _ = self.requests.send(request(answer));
         answered.await.unwrap_or_else(|_| Err(Failed::Refused(Refusal::stopping())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::LocalRuntime;
+
+    use super::*;
+
+    const TEXT: &str = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:1\"\n\
+                        [[route]]\nname = \"all\"\nrespond = { status = 200 }\n";
+
+    /// Such a change was acknowledged, and gone with the next start or upgrade.
+    #[test]
+    fn what_a_store_has_is_not_changed_in_its_copy() {
+        let reloader = Reloader::without_engine(TEXT, HashMap::new());
+        let code = |result: Result<Outcome, Failed>| match result {
+            Err(Failed::Refused(refusal)) => refusal.code,
+            other => panic!("{other:?}"),
+        };
+        LocalRuntime::new().unwrap().block_on(async {
+            // Without an engine there is no other answer.
+            let asked = code(reloader.change(Vec::new(), true).await);
+            assert_eq!(asked, code(reloader.replace(TEXT.into(), None).await));
+            let store = Some("etcd://127.0.0.1/config".into());
+            let in_force = InForce { store, ..(*reloader.in_force()).clone() };
+            reloader.state.in_force.store(Arc::new(in_force));
+            assert_eq!(code(reloader.change(Vec::new(), true).await), "shared_config");
+            assert_eq!(code(reloader.replace(TEXT.into(), None).await), "shared_config");
+            assert_eq!(code(reloader.change(Vec::new(), false).await), asked);
+            assert_eq!(code(reloader.replace_copy(TEXT.into()).await), asked);
+        });
     }
 }

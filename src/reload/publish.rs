@@ -61,8 +61,10 @@ impl Engine {
             let _ = self.mailboxes.send(worker, Message::Published(change));
         }
         self.end_later(closing, snapshot.config.runtime.drain_timeout);
+        let (path, store) = self.state.in_force.load().place();
         let in_force = InForce {
-            path: self.state.in_force.load().path.clone(),
+            path,
+            store,
             text,
             included,
             file: Arc::new(file),

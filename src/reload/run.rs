@@ -70,6 +70,7 @@ impl Engine {
         let attempted = watch::fingerprint(&hashes);
         let in_force = InForce {
             path: loaded.path,
+            store: loaded.fleet.map(|fleet| fleet.source.url.as_str().into()),
             text: loaded.text,
             included: loaded.included,
             file: Arc::new(loaded.config),

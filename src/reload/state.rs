@@ -140,6 +140,8 @@ impl Last {
 pub struct InForce {
     /// The configuration file.
     pub path: PathBuf,
+    /// The key in a store that many nodes read, where the file is a copy of what is there.
+    pub store: Option<Arc<str>>,
     /// What was in it.
     pub text: Arc<str>,
     /// What it includes.
@@ -156,6 +158,13 @@ pub struct InForce {
     pub hash: u64,
     /// Of each of them.
     pub hashes: Hashes,
+}
+
+impl InForce {
+    /// The file, and what it is a copy of.
+    pub(super) fn place(&self) -> (PathBuf, Option<Arc<str>>) {
+        (self.path.clone(), self.store.clone())
+    }
 }
 
 /// How a reload that was asked for went.
