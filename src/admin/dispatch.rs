@@ -78,6 +78,9 @@ impl Admin {
             Later(answer) => return self.answer_later(answer, question, asked).await,
             Aside(answer) => answer,
         };
+        // Who waits here keeps the place of a connection, which others need to ask for health.
+        let scrape = endpoint.is_watched.then(|| self.scrapes.clone().try_acquire_owned());
+        let Ok(_scrape) = scrape.transpose() else { return busy() };
         let places = match endpoint.about.body.is_toml() {
             true => &self.building,
             false if endpoint.is_watched => &self.scraping,

@@ -186,9 +186,10 @@ async fn converse(admin: Arc<Admin>, stream: Plain, place: &Place, scope: Scope)
         let admin = admin.clone();
         async move {
             place.begin();
-            let reply = respond(admin, request, place, scope).await;
-            place.end(Moment::now());
-            Ok::<_, Infallible>(reply)
+            let (head, body) = respond(admin, request, place, scope).await.into_parts();
+            let Ok(body) = body.collect().await;
+            let body = place.end(Moment::now(), body.to_bytes());
+            Ok::<_, Infallible>(Reply::from_parts(head, body.into()))
         }
     });
     let connection = http1::Builder::new()

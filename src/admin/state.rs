@@ -18,6 +18,9 @@ use crate::{
 const MOST_READING: usize = 2;
 /// Answers at a time with metrics: who may ask for them only, and asks without end, takes no place of others.
 const MOST_SCRAPING: usize = 1;
+/// Requests for metrics at a time, with those that wait for their turn: the connections of more are told so at once, and do
+/// not keep their places from others.
+const MOST_SCRAPES: usize = 16;
 /// Configurations at a time that are looked at; a large one takes seconds and much memory.
 const MOST_BUILDING: usize = 1;
 /// Answers at a time that wait for others; the others take one after another.
@@ -43,6 +46,7 @@ pub struct Admin {
     pub(super) certificates: Mutex<Option<(Looked, Arc<[Certificate]>)>>,
     pub(super) reading: Arc<Semaphore>,
     pub(super) scraping: Arc<Semaphore>,
+    pub(super) scrapes: Arc<Semaphore>,
     pub(super) building: Arc<Semaphore>,
     pub(super) large: Arc<Semaphore>,
     pub(super) waiting: Arc<Semaphore>,
@@ -71,6 +75,7 @@ impl Admin {
             certificates: Mutex::default(),
             reading: Arc::new(Semaphore::new(MOST_READING)),
             scraping: Arc::new(Semaphore::new(MOST_SCRAPING)),
+            scrapes: Arc::new(Semaphore::new(MOST_SCRAPES)),
             building: Arc::new(Semaphore::new(MOST_BUILDING)),
             large: Arc::new(Semaphore::new(MOST_LARGE)),
             waiting: Arc::new(Semaphore::new(MOST_WAITING)),

@@ -89,11 +89,15 @@ async fn get(port: u16, path: &str, fields: &str) -> (u16, String) {
 
 /// Runs `test` against a server of `admin` on a port of its own.
 fn serve<F: Future<Output = ()>>(admin: Arc<Admin>, test: impl FnOnce(u16) -> F) {
+    serve_scope(admin, Scope::Everything, test);
+}
+
+fn serve_scope<F: Future<Output = ()>>(admin: Arc<Admin>, scope: Scope, test: impl FnOnce(u16) -> F) {
     let runtime = LocalRuntime::new().unwrap();
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        tokio::task::spawn_local(server::run(admin, server::Listener::Tcp(listener), Scope::Everything));
+        tokio::task::spawn_local(server::run(admin, server::Listener::Tcp(listener), scope));
         test(port).await;
     });
 }
@@ -323,6 +327,34 @@ fn peers_are_told_though_the_client_left() {
         tokio::time::timeout(std::time::Duration::from_secs(20), told).await.expect("nobody is told");
     });
     assert_eq!(waiting(), 1);
+}
+
+/// They waited for their turn in all the places that there are, and connections for health were closed unanswered.
+#[test]
+fn who_asks_for_metrics_everywhere_keeps_nobody_from_health() {
+    let admin = admin(CONFIG, Access::Nobody);
+    admin.metrics_access.store(Arc::new(Access::Anyone));
+    let scraping = admin.scraping.clone().try_acquire_owned().unwrap();
+    serve_scope(admin, Scope::Metrics, async |port| {
+        let mut clients = Vec::new();
+        for _ in 0..128 {
+            let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            client.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            clients.push(client);
+        }
+        // Each is read, and waits for its turn or is answered.
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        for path in ["/healthz", "/readyz"] {
+            assert_eq!(get(port, path, "").await.0, 200, "{path}");
+        }
+        // Those before get their turn.
+        drop(scraping);
+        let mut head = [0; 12];
+        clients[0].read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200");
+    });
 }
 
 #[test]
