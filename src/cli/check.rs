@@ -2,6 +2,7 @@
 //! that runs.
 
 use std::{
+    borrow::Cow,
     fs,
     io::Write,
     path::{Path, PathBuf},
@@ -13,38 +14,77 @@ use serde_json::{Value, json};
 use super::{
     Failure, File, Format, Status,
     admin::{Ask, Endpoint, Question, Trouble},
-    print, start,
+    fleet, print, start,
 };
 use crate::{
-    config::{CheckFormat, Problems, check_report, load, read_text},
+    config::{Beside, CheckFormat, Config, Problems, check_report, load, parse_with, read_text},
     reload::plan,
     runtime::build::build_apart,
     schema::Problem,
 };
 
+/// What is checked: a file, or what a store has for many nodes.
+struct Subject {
+    /// As it is called.
+    name: PathBuf,
+    /// Where it is, or where a copy of it is kept.
+    path: PathBuf,
+    /// What the store has.
+    shared: Option<String>,
+}
+
 /// Reads and builds the configuration, and prints every problem; with `against`, a plan if there is none.
 pub(super) fn check(file: File, format: Format, against: Option<&Ask>) -> Status {
     // Which file leads to the endpoint is asked before the file is found, since the default may be meant.
     let named = file.clone();
-    let path = start::find(file)?;
+    let subject = Subject::find(file)?;
     let report = match format {
         Format::Text => CheckFormat::Text,
         Format::Json => CheckFormat::Json,
     };
-    let (text, status) = check_report(&path, report);
-    let built = match load(&path) {
-        Ok(config) => build_apart(config).err(),
-        Err(_) => None,
-    };
-    if let Some(problem) = built {
-        print_problems(&Problems(vec![Problem::with_file(path, problem, None)]), format);
+    let loaded = subject.load();
+    let (text, status) = check_report(&subject.name, &loaded, report);
+    if let Some(problem) = loaded.ok().and_then(|config| build_apart(config).err()) {
+        print_problems(&Problems(vec![Problem::with_file(subject.name, problem, None)]), format);
         return Ok(ExitCode::from(2));
     }
     match against {
-        Some(ask) if status == 0 => against_running(&path, &Endpoint::find(ask, &named)?, format),
+        Some(ask) if status == 0 => against_running(&subject, &Endpoint::find(ask, &named)?, format),
         Some(_) | None => {
             print(&text);
             Ok(ExitCode::from(status))
+        }
+    }
+}
+
+impl Subject {
+    fn find(file: File) -> Result<Self, Failure> {
+        match fleet::source(file.config.as_deref())? {
+            Some(source) => Ok(Self {
+                shared: Some(fleet::document(&source)?.text),
+                path: fleet::copy_of(&source),
+                name: source.url.into(),
+            }),
+            None => start::find(file).map(|path| Self { name: path.clone(), path, shared: None }),
+        }
+    }
+
+    fn load(&self) -> Result<Config, Problems> {
+        let Some(text) = &self.shared else { return load(&self.path) };
+        let checked = parse_with(text, &self.path, Beside::Nothing);
+        checked.map(|(config, _)| config).map_err(|mut problems| {
+            // The copy may have another text.
+            for problem in problems.0.iter_mut().filter(|problem| problem.file == self.path) {
+                problem.file.clone_from(&self.name);
+            }
+            problems
+        })
+    }
+
+    fn text(&self) -> Result<Cow<'_, str>, Problems> {
+        match &self.shared {
+            Some(text) => Ok(text.into()),
+            None => read_text(&self.path).map(Cow::Owned),
         }
     }
 }
@@ -59,20 +99,20 @@ fn print_problems(problems: &Problems, format: Format) {
 }
 
 /// Sends the file's text to the running program and prints what it says.
-fn against_running(path: &Path, endpoint: &Endpoint, format: Format) -> Status {
-    let text = read_text(path).map_err(Failure::usage)?;
+fn against_running(subject: &Subject, endpoint: &Endpoint, format: Format) -> Status {
+    let text = subject.text().map_err(Failure::usage)?;
     let is_json = format == Format::Json;
     match endpoint.ask(&Question::post("/api/v1/config/plan").with_toml(&text)) {
         Ok(plan) if is_json => print(&format!("{plan:#}\n")),
         Ok(plan) => {
             print(&plan::text(&plan));
-            if let Some(theirs) = running_file(endpoint).filter(|theirs| is_other(path, theirs)) {
+            if let Some(theirs) = running_file(endpoint).filter(|theirs| is_other(&subject.path, theirs)) {
                 // With standard error closed nobody reads it.
                 let _ = writeln!(
                     std::io::stderr(),
                     "note: the running program uses {}, and this is {}",
                     theirs.display(),
-                    path.display()
+                    subject.name.display()
                 );
             }
         }

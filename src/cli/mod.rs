@@ -81,7 +81,7 @@ pub enum Verb {
     /// Report every problem in a configuration, without opening a socket.
     ///
     /// Exits with 0 when it is valid, 2 when there are problems, 1 when it is valid but the running program
-    /// cannot be asked.
+    /// cannot be asked, or when the store that has it does not answer.
     Check {
         #[command(flatten)]
         #[doc(hidden)]

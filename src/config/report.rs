@@ -7,12 +7,12 @@ use serde_json::json;
 use super::{
     Config,
     listen::ListenerConf,
-    load, notes,
+    notes,
     shared::{SharedTable, can_be_off},
 };
 use crate::{
     route::conf::RouteConf,
-    schema::{Section, json_schema, reference::tables},
+    schema::{Problems, Section, json_schema, reference::tables},
     upstream::conf::UpstreamConf,
 };
 
@@ -25,14 +25,13 @@ pub enum CheckFormat {
     Json,
 }
 
-/// What `check` prints about a file, and its exit status: 0 good, 2 problems.
-pub fn check_report(path: &Path, format: CheckFormat) -> (String, u8) {
-    let loaded = load(path);
+/// What `check` prints about a configuration of this name, and its exit status: 0 good, 2 problems.
+pub fn check_report(name: &Path, loaded: &Result<Config, Problems>, format: CheckFormat) -> (String, u8) {
     let status = if loaded.is_ok() { 0 } else { 2 };
     let text = match (format, loaded) {
         (CheckFormat::Text, Ok(config)) => {
-            let notes: String = notes(&config).iter().map(|note| format!("note: {note}\n")).collect();
-            format!("{}: OK: {}\n{notes}", path.display(), summary(&config))
+            let notes: String = notes(config).iter().map(|note| format!("note: {note}\n")).collect();
+            format!("{}: OK: {}\n{notes}", name.display(), summary(config))
         }
         (CheckFormat::Text, Err(problems)) => {
             let count = counted(problems.0.len(), "problem");
@@ -40,7 +39,7 @@ pub fn check_report(path: &Path, format: CheckFormat) -> (String, u8) {
         }
         (CheckFormat::Json, loaded) => {
             let report = match loaded {
-                Ok(config) => json!({"ok": true, "problems": [], "notes": notes(&config)}),
+                Ok(config) => json!({"ok": true, "problems": [], "notes": notes(config)}),
                 Err(problems) => json!({"ok": false, "problems": problems.to_json()}),
             };
             format!("{report:#}\n")

@@ -118,7 +118,8 @@ fn broken_files_get_exactly_the_expected_diagnosis() {
     assert!(broken.len() >= 60, "only {} broken files", broken.len());
     let mut wrong = Vec::new();
     for (path, _) in broken {
-        let (text, status) = check_report(&folder.join(&path), CheckFormat::Text);
+        let file = folder.join(&path);
+        let (text, status) = check_report(&file, &load(&file), CheckFormat::Text);
         // Certificates are in a temporary folder, of which nothing must be seen.
         let text = text.replace(&format!("{}/", folder.0.display()), "");
         assert_eq!(status, 2, "{} is taken for good", path.display());
@@ -314,7 +315,8 @@ fn a_pipe_instead_of_a_file_is_a_problem() {
 
 #[test]
 fn json_has_the_contract_s_keys() {
-    let (text, status) = check_report(Path::new("tests/broken/unknown-policy.toml"), CheckFormat::Json);
+    let file = Path::new("tests/broken/unknown-policy.toml");
+    let (text, status) = check_report(file, &load(file), CheckFormat::Json);
     let report: serde_json::Value = serde_json::from_str(&text).unwrap();
     let keys: Vec<_> = report["problems"][0].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["file", "line", "column", "message", "hint", "source", "width"]);

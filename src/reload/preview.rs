@@ -21,7 +21,7 @@ const NEXT_START: [&str; 2] = ["runtime.workers", "log.format"];
 /// Whether `text` would be taken as the configuration file, short of sockets that cannot be had. Takes its
 /// time: not for an event loop.
 pub fn check(in_force: &InForce, text: &str) -> Result<(), Problems> {
-    let mut config = config::parse(text, &in_force.path)?;
+    let mut config = parse(in_force, text)?;
     in_force.overrides.kept(&config).apply(&mut config);
     // Apart from what runs: a backend or listener that is only asked about must not be registered.
     build_apart(config)
@@ -32,8 +32,8 @@ pub fn check(in_force: &InForce, text: &str) -> Result<(), Problems> {
 /// What a reload would change; of `text`, or of the file as it is now. Takes its time.
 pub fn plan(in_force: &InForce, text: Option<&str>) -> Result<Plan, Problems> {
     let new = match text {
-        Some(text) => config::parse(text, &in_force.path)?,
-        None => config::load(&in_force.path)?,
+        Some(text) => parse(in_force, text)?,
+        None => parse(in_force, &config::read_text(&in_force.path)?)?,
     };
     let mut old = (*in_force.file).clone();
     in_force.overrides.apply(&mut old);
@@ -52,6 +52,10 @@ pub fn plan(in_force: &InForce, text: Option<&str>) -> Result<Plan, Problems> {
     Ok(plan::plan(&given))
 }
 
+fn parse(in_force: &InForce, text: &str) -> Result<Config, Problems> {
+    config::parse_with(text, &in_force.path, in_force.beside()).map(|(config, _)| config)
+}
+
 /// The certificates that are served. Reads their files.
 pub fn certificates(config: &Config) -> Vec<Certificate> {
     plan::served(config, &facts(config), now())
@@ -65,4 +69,38 @@ fn facts(config: &Config) -> HashMap<PathBuf, CertificateFacts> {
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::reload::Reloader;
+
+    const TEXT: &str = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:1\"\n\
+                        [[route]]\nname = \"all\"\nrespond = { status = 200 }\n";
+
+    /// The nodes refuse it, each of which has other files.
+    #[test]
+    fn what_nodes_share_is_checked_as_including_nothing() {
+        let folder = std::env::temp_dir().join(format!("pointsman-preview-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("more.toml"), "").unwrap();
+        let including = format!("include = [\"more.toml\"]\n{TEXT}");
+        let mut in_force = (*Reloader::without_engine(TEXT, HashMap::new()).in_force()).clone();
+        in_force.path = folder.join("test.toml");
+        fs::write(&in_force.path, &including).unwrap();
+        for store in [None, Some("etcd://127.0.0.1/config".into())] {
+            in_force.store = store;
+            let is_good = [
+                check(&in_force, &including).is_ok(),
+                plan(&in_force, Some(&including)).is_ok(),
+                plan(&in_force, None).is_ok(),
+            ];
+            assert_eq!(is_good, [in_force.store.is_none(); 3]);
+            assert!(check(&in_force, TEXT).is_ok() && plan(&in_force, Some(TEXT)).is_ok());
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use crate::{
-    config::{Config, Problems, include::Included},
+    config::{Beside, Config, Problems, include::Included},
     runtime::{
         ListenerId,
         addresses::Addresses,
@@ -164,6 +164,11 @@ impl InForce {
     /// The file, and what it is a copy of.
     pub(super) fn place(&self) -> (PathBuf, Option<Arc<str>>) {
         (self.path.clone(), self.store.clone())
+    }
+
+    /// What another text in the place of this one may include.
+    pub(super) fn beside(&self) -> Beside<'static> {
+        if self.store.is_some() { Beside::Nothing } else { Beside::OnDisk }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
+    os::unix::fs::MetadataExt,
     path::Path,
     process::Command,
     sync::{
@@ -16,7 +17,10 @@ use std::{
 use serde_json::Value;
 
 use super::{ask, stores::Store};
-use crate::support::{Client, Origin, PATIENCE, Proxy, eventually, proxy, tls};
+use crate::{
+    cli::pointsman_with,
+    support::{Client, Origin, PATIENCE, Proxy, eventually, proxy, tls},
+};
 
 const KEY: &str = "pointsman/config";
 
@@ -140,6 +144,82 @@ fn a_configuration_of_many_nodes_includes_no_files() {
     assert_eq!(which(&node), "first");
     store.put(KEY, &text(origin.address(), "third", ""));
     eventually("the next is in force", || which(&node) == "third");
+}
+
+#[test]
+fn who_only_looks_changes_nothing_of_a_node() {
+    let Some(store) = Store::etcd(1) else { return };
+    let (origin, folder) = (Origin::named("a"), proxy::folder());
+    store.put(KEY, &text(origin.address(), "first", ""));
+    drop(node(&store, &folder, &[], 2));
+    let kept = || {
+        let copies: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(copies.len(), 1, "{copies:?}");
+        (fs::read_to_string(&copies[0]).unwrap(), fs::metadata(&copies[0]).unwrap().ino())
+    };
+    let before = kept();
+    let ask = |state: &Path, verb: &str, more: &[&str]| {
+        let source = store.source(KEY);
+        let arguments = [&[verb, "--config", &source][..], more].concat();
+        pointsman_with(state, &[("STATE_DIRECTORY", state.to_str().unwrap())], &arguments)
+    };
+    let explain = ["GET", "http://a/which"];
+    // What is there is looked at, and not what this machine had last; also where it had nothing.
+    let elsewhere = proxy::folder();
+    store.put(KEY, &text(origin.address(), "second", "").replace("\"which\"", "\"other\""));
+    for state in [&folder, &elsewhere] {
+        let ended = ask(state, "explain", &explain);
+        assert!(ended.status == Some(0) && ended.out.contains("other"), "{ended:?}");
+        let ended = ask(state, "check", &[]);
+        assert!(ended.status == Some(0) && ended.out.starts_with("etcd://"), "{ended:?}");
+    }
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+    store.put(KEY, "include = [\"/dev/null\"]\n[[nonsense]]\n");
+    for state in [&folder, &elsewhere] {
+        let ended = ask(state, "check", &[]);
+        assert_eq!(ended.status, Some(2), "{ended:?}");
+        assert!(ended.out.contains("cannot include files") && ended.out.contains(":2:"), "{ended:?}");
+    }
+    let ended = ask(&folder, "explain", &explain);
+    assert!(ended.status == Some(0) && ended.err.contains("last good copy"), "{ended:?}");
+    assert_eq!(kept(), before);
+    fs::remove_dir_all(&folder).unwrap();
+    fs::remove_dir_all(&elsewhere).unwrap();
+}
+
+#[test]
+fn what_the_store_has_is_not_changed_on_a_node() {
+    let Some(store) = Store::etcd(1) else { return };
+    let origin = Origin::named("a");
+    let first = text(origin.address(), "first", "");
+    store.put(KEY, &first);
+    let node = node(&store, &proxy::folder(), &[], 2);
+    let ask = |method: &str, path: &str, kind: &str, body: &str| {
+        let mut client = Client::connect(node.address("admin"));
+        let fields = format!("Host: a\r\nContent-Type: {kind}\r\nContent-Length: {}", body.len());
+        client.send(format!("{method} {path} HTTP/1.1\r\n{fields}\r\n\r\n{body}"));
+        let response = client.response(method);
+        (response.status, response.text())
+    };
+    let backend = "/api/v1/upstreams/u/backends/b0";
+    let weight =
+        |query: &str| ask("PATCH", &format!("{backend}{query}"), "application/json", "{\"weight\": 3}");
+    let put = ask("PUT", "/api/v1/config", "application/toml", &first.replace("first", "second"));
+    for (status, said) in [weight("?persist=true"), put] {
+        assert!(
+            status == 409 && said.contains("write the key") && said.contains("etcd://"),
+            "{status} {said}"
+        );
+    }
+    assert_eq!(weight("").0, 200);
+    let including = format!("include = [\"/dev/null\"]\n{first}");
+    for path in ["/api/v1/config/check", "/api/v1/config/plan"] {
+        let (status, said) = ask("POST", path, "application/toml", &including);
+        assert!(status == 422 && said.contains("cannot include files"), "{path}: {status} {said}");
+    }
+    // What the store has is still taken over.
+    store.put(KEY, &text(origin.address(), "third", ""));
+    eventually("it is in force", || which(&node) == "third");
 }
 
 #[test]
