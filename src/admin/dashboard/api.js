@@ -21,11 +21,15 @@ class Refusal extends Error {
 /** Not answered. */
 class Unreachable extends Error {}
 
+/** Whether a header can have it: `fetch` fails with any other, as if nobody answered. */
+const isSendable = (text) => /^[\x20-\x7e]*$/.test(text);
+
 const token = {
   // Storage may be forbidden; then the token lasts as long as the page.
   value: (() => {
     try {
-      return sessionStorage.getItem(TOKEN) ?? "";
+      const kept = sessionStorage.getItem(TOKEN) ?? "";
+      return isSendable(kept) ? kept : "";
     } catch {
       return "";
     }

@@ -95,9 +95,9 @@ function unreachable() {
   byId("main").classList.add("stale");
 }
 
-function askForToken() {
+function askForToken(isWrong = token.value !== "") {
   page.needsToken = true;
-  say(byId("token-error"), token.value ? "The token is wrong." : "");
+  say(byId("token-error"), isWrong ? "The token is wrong." : "");
   token.set("");
   showState(["○ locked", "quiet"]);
   show(byId("banner"), false);
@@ -108,8 +108,11 @@ function askForToken() {
 
 byId("token").addEventListener("submit", (event) => {
   event.preventDefault();
-  token.set(byId("token-value").value.trim());
+  const given = byId("token-value").value.trim();
   byId("token-value").value = "";
+  // A sign that came along when it was copied, such as a typographic quote.
+  if (!isSendable(given)) return askForToken(true);
+  token.set(given);
   page.needsToken = false;
   show(byId("token"), false);
   show(byId("main"), true);
