@@ -139,7 +139,8 @@ impl WorkerLog {
     }
 }
 
-/// Writes text as the inside of a JSON string (RFC 8259 §7); bytes that are not UTF-8 become U+FFFD.
+/// Writes text as the inside of a JSON string (RFC 8259 §7); bytes that are not UTF-8 become U+FFFD. What a terminal would
+/// obey is escaped, the controls of ECMA-48 §5.3 too (U+0080 to U+009F), and what some take for the end of a line.
 pub fn write_json(text: &[u8], out: &mut Vec<u8>) {
     let plain = |byte: &u8| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\');
     if text.iter().all(plain) {
@@ -150,7 +151,7 @@ pub fn write_json(text: &[u8], out: &mut Vec<u8>) {
         match character {
             '"' => out.extend_from_slice(b"\\\""),
             '\\' => out.extend_from_slice(b"\\\\"),
-            '\0'..='\x1f' | '\x7f' => {
+            '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
                 out.extend_from_slice(format!("\\u{:04x}", character as u32).as_bytes())
             }
             other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -229,6 +230,11 @@ mod tests {
         let mut out = Vec::new();
         write_json(b"a\"\\\n\x00\xffb", &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), "a\\\"\\\\\\u000a\\u0000\u{fffd}b");
+        // CSI in one character, with which a line that is read in a terminal would erase others.
+        let mut out = Vec::new();
+        write_json("a\u{9b}2Jb\u{80}\u{9f}\u{2028}\u{2029}\u{a0}ü".as_bytes(), &mut out);
+        let expected = "a\\u009b2Jb\\u0080\\u009f\\u2028\\u2029\u{a0}ü";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
         let mut out = Vec::new();
         write_quoted(b"a\"\n\xff", &mut out);
         assert_eq!(out, b"a\\\"\\x0a\\xff");
