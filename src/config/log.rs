@@ -22,7 +22,7 @@ section! {
         pub access: AccessLog = "stdout";
         /// The format of the access log.
         pub access_format: AccessFormat = "json";
-        /// Extra fields for each line of a JSON access log: names, and values with [placeholders](templates.md).
+        /// Extra fields for each line of a JSON access log: names, and values with [placeholders](templates.md). For forwarded connections and UDP sessions, placeholders for parts of a request are empty.
         pub fields: Vec<(String, String)> = {};
     }
     check Self::check;

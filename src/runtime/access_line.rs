@@ -10,14 +10,12 @@ use crate::{
     template::{Place, Scope},
 };
 
-/// What the configuration has every line of a request have besides.
+/// What the configuration has every line have besides.
 pub(super) fn extra<'a>(
+    facts: &Facts,
     subject: Subject<'_>,
-    snapshot: &'a Snapshot,
-    listener: Option<&Listener>,
+    (snapshot, listener): (&'a Snapshot, Option<&Listener>),
 ) -> Vec<(&'a str, Vec<u8>)> {
-    let Subject::Http(exchange) = subject else { return Vec::new() };
-    let facts = &exchange.facts;
     let backends = facts.upstream.and_then(|index| snapshot.upstreams.get(index));
     let backend = backends.zip(facts.backend).and_then(|(upstream, index)| upstream.backends.get(index));
     let place = Place {
@@ -26,10 +24,12 @@ pub(super) fn extra<'a>(
         backend: backend.map_or("", |backend| &backend.name),
         captures: &[],
     };
-    let scope = Scope { exchange, place };
     let fields = snapshot.log_fields.iter().map(|(name, template)| {
         let mut value = Vec::new();
-        template.write(&scope, &mut value);
+        match subject {
+            Subject::Http(exchange) => template.write(&Scope { exchange, place }, &mut value),
+            Subject::Tunnel(_) => template.write_of_connection(facts, place, &mut value),
+        }
         (&**name, value)
     });
     fields.collect()
@@ -87,5 +87,48 @@ pub(super) fn access_line<'a>(
         user_agent: http.request.fields.known(Known::UserAgent),
         referer: http.request.fields.known(Known::Referer),
         ..common
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, rc::Rc};
+
+    use super::*;
+    use crate::{
+        config,
+        exchange::{Peer, TunnelFacts},
+        moment::Moment,
+        runtime::build::build_apart,
+    };
+
+    const TEXT: &str = "[log.fields]\nsite = \"north\"\nof = \"{listener}/{route}/{backend} {client_ip}\"\n\
+                        path = \"{path|default:none}{header.a}\"\n\
+                        [[listener]]\nname = \"in\"\naddress = \"127.0.0.1:0\"\nprotocol = \"tcp\"\n\
+                        [[route]]\nname = \"all\"\nlisteners = [\"in\"]\nupstream = \"u\"\n\
+                        [[upstream]]\nname = \"u\"\nbackend = [{ name = \"b\", address = \"127.0.0.1:1\" }]\n";
+
+    /// Their lines had none of the fields, where the documentation says each line.
+    #[test]
+    fn lines_of_connections_have_the_fields_of_the_configuration() {
+        let snapshot = build_apart(config::parse(TEXT, Path::new("test.toml")).unwrap()).unwrap();
+        let peer = Peer { text: "192.0.2.1".into(), ..Peer::default() };
+        let mut facts = Facts::default();
+        facts.reset(&Rc::new(peer), Moment(0));
+        (facts.route, facts.upstream, facts.backend) = (Some(0), Some(0), Some(0));
+        let tunnel = TunnelFacts {
+            protocol: "tcp",
+            server_name: None,
+            alpn: None,
+            quic_version: None,
+            is_spliced: false,
+            datagrams: None,
+        };
+        let found = extra(&facts, Subject::Tunnel(&tunnel), (&snapshot, snapshot.listeners.first()));
+        let mut found: Vec<(&str, String)> =
+            found.into_iter().map(|(name, value)| (name, String::from_utf8(value).unwrap())).collect();
+        found.sort();
+        let expected = [("of", "in/all/b 192.0.2.1"), ("path", "none"), ("site", "north")];
+        assert_eq!(found, expected.map(|(name, value)| (name, value.to_owned())));
     }
 }

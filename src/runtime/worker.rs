@@ -308,7 +308,7 @@ impl Worker {
         // What peers say every second is worth a line where it was not understood.
         let is_chatter = listener.is_some_and(|listener| listener.hears_peers) && facts.error.is_none();
         if config.log.access != AccessLog::Off && !is_chatter {
-            let extra = extra(subject, snapshot, listener);
+            let extra = extra(facts, subject, (snapshot, listener));
             let line = access_line(facts, subject, took, (snapshot, listener));
             let line = AccessLine { extra: &extra, ..line };
             let dropped = self.log.line(|out| match config.log.access_format {

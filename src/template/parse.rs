@@ -1,5 +1,7 @@
 //! Reads a text with placeholders.
 
+use std::borrow::Cow;
+
 use super::{
     escape::Context,
     filter::{FILTERS, Filter},
@@ -94,10 +96,20 @@ impl Piece {
 
     /// Writes it for a request.
     pub(super) fn write(&self, scope: &Scope<'_>, context: Context, out: &mut Vec<u8>) {
+        self.write_value(|variable| variable.value(scope), context, out);
+    }
+
+    /// Writes it with what placeholders stand for.
+    pub(super) fn write_value<'a>(
+        &'a self,
+        value: impl Fn(&'a Variable) -> Cow<'a, [u8]>,
+        context: Context,
+        out: &mut Vec<u8>,
+    ) {
         match self {
             Self::Text(text) => out.extend_from_slice(text.as_bytes()),
             Self::Value { variable, filters } => {
-                let value = filters.iter().fold(variable.value(scope), |value, filter| filter.apply(value));
+                let value = filters.iter().fold(value(variable), |value, filter| filter.apply(value));
                 let is_part = match context {
                     Context::Path => variable.is_of_path(),
                     _ => variable.is_of_target(),

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::scope::Scope;
+use super::scope::{Place, Scope};
 use crate::{
-    exchange::TlsFacts,
+    exchange::{Facts, TlsFacts},
     fields::{Known, cookies},
     schema::form,
     telemetry::clock,
@@ -195,11 +195,7 @@ impl Variable {
     /// What it stands for in a request; empty where there is no such thing.
     pub(super) fn value<'a>(&'a self, scope: &Scope<'a>) -> Cow<'a, [u8]> {
         let Scope { exchange, place } = *scope;
-        let facts = &exchange.facts;
-        let tls = facts.peer.tls.as_deref();
         match self {
-            Self::ClientIp => facts.client_text().as_bytes().into(),
-            Self::ClientPort => number(u64::from(facts.client_port())),
             Self::Scheme => exchange.client_scheme().as_bytes().into(),
             Self::Host => exchange.host.as_bytes().into(),
             Self::Port => port_of(&exchange.authority).as_bytes().into(),
@@ -217,6 +213,33 @@ impl Variable {
             Self::EachCookie(name) => {
                 joined(cookies(exchange.request.fields.all_known(Known::Cookie), name), b"; ")
             }
+            Self::Capture(group) => capture(scope, group).as_bytes().into(),
+            Self::Status => number(u64::from(exchange.response.status)),
+            Self::ClientIp
+            | Self::ClientPort
+            | Self::RequestId
+            | Self::Listener
+            | Self::Route
+            | Self::Backend
+            | Self::TlsVersion
+            | Self::TlsCipher
+            | Self::TlsServerName
+            | Self::ClientSubject
+            | Self::ClientNames
+            | Self::ClientFingerprint
+            | Self::ClientCertificate
+            | Self::TimeIso
+            | Self::TimeUnix
+            | Self::Error => self.value_of_connection(&exchange.facts, place),
+        }
+    }
+
+    /// What it stands for where a connection is passed on, also for its requests; empty for what only a request has.
+    pub(super) fn value_of_connection<'a>(&'a self, facts: &'a Facts, place: Place<'a>) -> Cow<'a, [u8]> {
+        let tls = facts.peer.tls.as_deref();
+        match self {
+            Self::ClientIp => facts.client_text().as_bytes().into(),
+            Self::ClientPort => number(u64::from(facts.client_port())),
             Self::RequestId => facts.id.as_bytes().into(),
             Self::Listener => place.listener.as_bytes().into(),
             Self::Route => place.route.as_bytes().into(),
@@ -235,18 +258,30 @@ impl Variable {
                 use base64::{Engine as _, engine::general_purpose::STANDARD};
                 Some(STANDARD.encode(der))
             }),
-            Self::Capture(group) => capture(scope, group).as_bytes().into(),
             Self::TimeIso => {
                 let mut out = Vec::new();
                 clock::write_iso(&mut out);
                 out.into()
             }
             Self::TimeUnix => number(clock::unix_millis() / 1000),
-            Self::Status => number(u64::from(exchange.response.status)),
             Self::Error => {
                 let said = facts.error.as_ref().map(|(kind, _)| kind.to_string());
                 said.map_or(Cow::default(), |said| said.into_bytes().into())
             }
+            Self::Scheme
+            | Self::Host
+            | Self::Port
+            | Self::Method
+            | Self::Path
+            | Self::Query
+            | Self::PathAndQuery
+            | Self::Parameter(_)
+            | Self::Header(_)
+            | Self::Cookie(_)
+            | Self::EachParameter(_)
+            | Self::EachCookie(_)
+            | Self::Capture(_)
+            | Self::Status => Cow::default(),
         }
     }
 }

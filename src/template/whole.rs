@@ -3,9 +3,10 @@
 use super::{
     escape::Context,
     parse::{Fault, Piece, Use, parse},
-    scope::Scope,
+    scope::{Place, Scope},
     variable::Variable,
 };
+use crate::exchange::Facts;
 
 /// A text with placeholders, or without.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +89,18 @@ impl Template {
         text_of(out)
     }
 
-    /// The same, of a URL: what a request says directly behind the host goes into the path, and makes no other host of it.
+    /// Writes it for a connection that is passed on, or a session of datagrams: what only a request has is empty.
+    pub fn write_of_connection(&self, facts: &Facts, place: Place<'_>, out: &mut Vec<u8>) {
+        if let Some(text) = self.fixed() {
+            out.extend_from_slice(text.as_bytes());
+            return;
+        }
+        for piece in &self.pieces {
+            piece.write_value(|variable| variable.value_of_connection(facts, place), self.context, out);
+        }
+    }
+
+    /// Writes it for a request, as a URL: what a request says directly behind the host goes into the path, and makes no other host of it.
     pub fn render_url(&self, scope: &Scope<'_>) -> String {
         let mut out = Vec::with_capacity(self.text.len() * 2);
         if let Some(text) = self.fixed() {
