@@ -7,10 +7,12 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{TcpStream, ToSocketAddrs},
-    os::unix::net::UnixStream,
-    path::PathBuf,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::{Path, PathBuf},
     time::Duration,
 };
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// Where an endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,9 +77,8 @@ impl Place {
         let patience = Some(request.patience);
         let authority = match self {
             Self::Unix(path) => {
-                let stream = UnixStream::connect(path)?;
+                let stream = connect(path, request.patience)?;
                 stream.set_read_timeout(patience)?;
-                stream.set_write_timeout(patience)?;
                 return exchange(stream, "localhost", request);
             }
             Self::Tcp(authority) => authority,
@@ -95,6 +96,15 @@ impl Place {
         }
         Err(last)
     }
+}
+
+/// A connection to a unix socket. Where too many wait for who listens there, it waits for its turn as long as it may for
+/// a write.
+fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(patience))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(OwnedFd::from(socket).into())
 }
 
 /// Bytes of an answer: more is not from an admin endpoint.
@@ -271,6 +281,28 @@ mod tests {
         let answer = place.ask(Request { method: "PUT", path: "/", body, token: None, patience }).unwrap();
         server.join().unwrap();
         assert_eq!((answer.status, answer.text().as_str()), (413, "big"));
+    }
+
+    /// The program may be stopped, or have no descriptors left: it accepts nobody then.
+    #[test]
+    fn nobody_waits_longer_than_said_for_a_full_socket() {
+        let path = std::env::temp_dir().join(format!("pointsman-full-{}.sock", std::process::id()));
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        listener.listen(0).unwrap();
+        let (done, ended) = std::sync::mpsc::channel();
+        let place = Place::Unix(path.clone());
+        std::thread::spawn(move || {
+            let patience = Duration::from_millis(100);
+            let request = Request { method: "GET", path: "/", body: None, token: None, patience };
+            // The first one is taken into the queue, and gets no answer.
+            (0..3).for_each(|_| drop(done.send(place.ask(request))));
+        });
+        for _ in 0..3 {
+            let answer = ended.recv_timeout(Duration::from_secs(20)).expect("it waits for ever");
+            assert_eq!(answer.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]
