@@ -39,6 +39,6 @@ pub(super) fn put(admin: &Admin, question: &Params) -> Reply {
         return unprocessable("bad_level", &message, "send {\"level\": \"debug\"}");
     };
     program_log::set_level(level.filter());
-    tracing::info!(level = level.name(), "log level");
+    tracing::info!(now = level.name(), "log level");
     get(admin, question)
 }

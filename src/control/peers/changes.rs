@@ -77,10 +77,13 @@ async fn obey(peers: &Peers, command: &Command) -> bool {
     peers.shared.registry.cluster.status().count("peer_commands", result);
     let status = status.as_u16();
     if result != "put_off" {
-        tracing::info!(%id, %method, %target, status, "a change was requested at another node");
+        tracing::info!(
+            %id, %method, request_target = %target, status,
+            "a change was requested at another node"
+        );
     } else if let Some(times) = PUT_OFF.count(Moment::now()) {
         tracing::warn!(
-            times, %id, %method, %target, status,
+            times, %id, %method, request_target = %target, status,
             "a change that was requested at another node cannot be made now; that node asks again"
         );
     }

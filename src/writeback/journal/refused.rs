@@ -29,7 +29,7 @@ pub(super) fn add(
         tracing::error!(
             id = entry.id.0,
             bytes = entry.write.body.len(),
-            target = shortened(&entry.write.target),
+            request_target = shortened(&entry.write.target),
             "{} is full: a refused write is not kept whole; move the file away",
             directory.path().join(NAME).display()
         );
