@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     cache::{
-        conf::{Admission, Eviction},
+        conf::{Admission, Eviction, OF_ROUTE},
         fill, memory, purge,
         store::Cache,
     },
@@ -92,10 +92,10 @@ pub(super) fn views(snapshot: &Snapshot) -> Vec<View> {
 }
 
 impl View {
-    /// Its name in metrics: `route:NAME` for a route, since a cache may have the same name.
+    /// Its name in metrics: `route:NAME` for a route, since a cache may have the same name, but none that begins so.
     pub(super) fn label(&self) -> Cow<'_, str> {
         let name = self.cache.conf.name.as_str();
-        if self.cache.is_storing { name.into() } else { format!("route:{name}").into() }
+        if self.cache.is_storing { name.into() } else { format!("{OF_ROUTE}{name}").into() }
     }
 
     /// How many requests were served so.

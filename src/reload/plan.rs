@@ -187,8 +187,11 @@ fn certificates(given: &Given<'_>, new: &Config) -> Vec<Certificate> {
     all
 }
 
+/// The chains of a listener, each once: one that is listed may be in its folder too.
 fn chains(listener: &ListenerConf) -> impl Iterator<Item = (&str, &Path)> {
-    listener.certificate.iter().map(|it| (listener.name.as_str(), it.chain.as_path()))
+    let mut seen = HashSet::new();
+    let chains = listener.certificate.iter().map(|it| it.chain.as_path());
+    chains.filter(move |chain| seen.insert(*chain)).map(|chain| (listener.name.as_str(), chain))
 }
 
 /// Files whose contents are new and that are no listener's chain.

@@ -145,6 +145,24 @@ fn workers_are_summed_under_the_contracts_names() {
     assert!(text.contains("\npointsman_build_info{version=\""));
 }
 
+/// A certificate that is listed may be in the folder too, or be listed twice; `parse` refuses a series that comes twice.
+#[test]
+fn a_certificate_has_one_series_however_often_it_is_named() {
+    let folder = std::env::temp_dir().join(format!("pointsman-series-{}", std::process::id()));
+    crate::tls::demo::demo_certificates(&folder).unwrap();
+    let pair = format!("{{ chain = \"{0}/demo.pem\", key = \"{0}/demo.key\" }}", folder.display());
+    let listener = format!(
+        "[[listener]]\nname = \"safe\"\naddress = \"127.0.0.1:0\"\nprotocol = \"https\"\n\
+         certificate = [{pair}, {pair}]\ncertificates = \"{}\"\n",
+        folder.display()
+    );
+    let admin = admin(&format!("{CONFIG}{listener}"), Access::Anyone);
+    let samples = parse(&render(&admin, Moment::now()));
+    let chain = format!("chain=\"{}/demo.pem\"", folder.display());
+    assert_eq!(samples.keys().filter(|series| series.contains(&chain)).count(), 1);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 #[test]
 fn label_values_are_escaped() {
     let mut text = Text::new();

@@ -151,6 +151,11 @@ impl CacheConf {
 
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         name::check(table);
+        if let Some(entry) = table.entry("name").filter(|_| self.name.starts_with(OF_ROUTE)) {
+            let message = format!("the name of a cache cannot begin with `{OF_ROUTE}`");
+            let hint = "metrics call routes that collapse requests without a cache so; use another name";
+            table.reader.problem_with(entry.node.place, message, hint);
+        }
         if let Some(entry) = table.entry("purge_header") {
             key::check_field(&entry.node, table.reader);
         }
@@ -234,6 +239,9 @@ impl CacheConf {
         }
     }
 }
+
+/// What the name of a route begins with where caches are counted, if it collapses requests without one.
+pub const OF_ROUTE: &str = "route:";
 
 /// How long a request waits for another's response where nothing says so: the default of `timeout` above.
 const PATIENCE: Duration = Duration::from_secs(10);
