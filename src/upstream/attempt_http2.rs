@@ -113,10 +113,13 @@ impl ForwardRequest<'_> {
                 }
             }
             if self.head.websocket.is_some() && !connection.takes_websockets() {
+                pool.let_go(&connection);
                 return Ok(None);
             }
             let is_tls = self.target.worker_upstream.upstream.tls.is_some();
-            if let Some(stream) = self.head.open(&connection, exchange, is_tls, self.upload.is_sent()) {
+            let opened = self.head.open(&connection, exchange, is_tls, self.upload.is_sent());
+            pool.let_go(&connection);
+            if let Some(stream) = opened {
                 permit.count_stream();
                 exchange.facts.backend_version = Some(HttpVersion::Http2);
                 return Ok(Some(stream));

@@ -59,13 +59,18 @@ impl Http2Pool {
         }
     }
 
-    /// Adds a connection that is being made.
+    /// Adds a connection that is being made: also where the backend is gone, for an exchange that began before.
     pub fn add(&self, connection: Rc<BackendConnection>) {
         self.speaks_http1.set(false);
-        if self.is_closed.get() {
+        self.connections.borrow_mut().push(connection);
+    }
+
+    /// One who waited for a connection has opened its stream, or has no use for it: where the backend is gone and nobody
+    /// else was promised it, it takes nothing more.
+    pub fn let_go(&self, connection: &BackendConnection) {
+        if self.is_closed.get() && connection.promised() == 0 {
             connection.retire();
         }
-        self.connections.borrow_mut().push(connection);
     }
 
     /// Whether the backend said last that it speaks HTTP/1.1.
@@ -83,9 +88,10 @@ impl Http2Pool {
         self.connections.borrow_mut().retain(|connection| !connection.is_over());
     }
 
-    /// The backend is gone: connections take nothing new, and end with what is under way.
+    /// The backend is gone: connections take nothing new, and end with what is under way. Those that exchanges of before
+    /// wait for take these yet.
     pub fn close(&self) {
         self.is_closed.set(true);
-        self.connections.borrow().iter().for_each(|connection| connection.retire());
+        self.connections.borrow().iter().for_each(|connection| self.let_go(connection));
     }
 }

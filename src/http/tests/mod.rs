@@ -7,6 +7,7 @@ mod deliveries;
 mod dropped;
 mod early;
 mod http2;
+mod http2_backends;
 mod kinds;
 mod linear;
 mod replay;

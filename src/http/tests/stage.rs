@@ -14,6 +14,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
@@ -81,6 +82,8 @@ pub(super) struct Backend {
     early: Cell<Option<(&'static [u8], Duration)>>,
     /// How long it waits before each of its reads, of 64 KiB at most.
     pace: Cell<Duration>,
+    /// Whether it speaks HTTP/2, and how many streams it takes at once; it answers 200 then, to whole requests.
+    streams: Cell<Option<u32>>,
     /// How many connections it was made.
     pub(super) connections: Cell<usize>,
 }
@@ -93,7 +96,8 @@ impl Drop for Stage {
 
 impl Stage {
     /// A worker with a listener and an upstream `app`; `rest` is the configuration of its routes, caches, and of the
-    /// upstream (its table is open where `rest` begins, so that keys of it come first).
+    /// upstream (its table is open where `rest` begins, so that keys of it come first; `max_connections` is 1 where that is
+    /// not the first of them).
     pub(super) fn new(upstream: &str, rest: &str, script: &[Act]) -> Self {
         static NEXT: AtomicI64 = AtomicI64::new(0);
         let number = NEXT.fetch_add(1, SeqCst);
@@ -112,6 +116,7 @@ impl Stage {
             script: RefCell::new(script.to_vec()),
             early: Cell::default(),
             pace: Cell::default(),
+            streams: Cell::default(),
             connections: Cell::new(0),
         });
         let listener = UnixListener::bind(&socket).unwrap();
@@ -143,6 +148,11 @@ impl Stage {
     /// Has the backend read slowly: so long before each piece.
     pub(super) fn read_slowly(&self, pace: Duration) {
         self.backend.pace.set(pace);
+    }
+
+    /// Has the backend speak HTTP/2, with so many streams at once on a connection.
+    pub(super) fn speak_http2(&self, streams: u32) {
+        self.backend.streams.set(Some(streams));
     }
 
     /// A connection of a client: its end, and ours.
@@ -196,10 +206,11 @@ impl Stage {
 }
 
 fn config(socket: &Path, upstream: &str, rest: &str) -> Config {
+    let limit = if rest.starts_with("max_connections") { "" } else { "max_connections = 1\n" };
     let text = format!(
         "[log]\naccess = \"off\"\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
          trusted_proxies = [\"0.0.0.0/32\"]\n[[upstream]]\nname = \"app\"\n{upstream}\n\
-         [[upstream.backend]]\naddress = \"unix:{}\"\nname = \"b\"\nmax_connections = 1\n{rest}",
+         [[upstream.backend]]\naddress = \"unix:{}\"\nname = \"b\"\n{limit}{rest}",
         socket.display()
     );
     config::parse(&text, "test.toml".as_ref()).unwrap_or_else(|problems| panic!("{problems:?}"))
@@ -209,7 +220,29 @@ impl Backend {
     async fn listen(self: Rc<Self>, listener: UnixListener) {
         while let Ok((stream, _)) = listener.accept().await {
             self.connections.set(self.connections.get() + 1);
-            tokio::task::spawn_local(self.clone().serve(stream));
+            match self.streams.get() {
+                Some(most) => tokio::task::spawn_local(self.clone().serve_http2(stream, most)),
+                None => tokio::task::spawn_local(self.clone().serve(stream)),
+            };
+        }
+    }
+
+    async fn serve_http2(self: Rc<Self>, stream: UnixStream, most: u32) {
+        let mut builder = h2::server::Builder::new();
+        let Ok(mut connection) = builder.max_concurrent_streams(most).handshake::<_, Bytes>(stream).await
+        else {
+            return;
+        };
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let backend = self.clone();
+            tokio::task::spawn_local(async move {
+                let (head, mut body) = request.into_parts();
+                while let Some(Ok(data)) = body.data().await {
+                    let _ = body.flow_control().release_capacity(data.len());
+                }
+                backend.requests.borrow_mut().push(format!("{} {}", head.method, head.uri.path()));
+                let _ = respond.send_response(http::Response::new(()), true);
+            });
         }
     }
 
