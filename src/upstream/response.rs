@@ -262,6 +262,15 @@ impl UpstreamResponse {
         }
     }
 
+    /// Tells health and metrics that nothing came of the body for longer than that is waited for. Where its length says
+    /// that there is more, the backend owes that; a stream of events, a call that waits or a watch may have nothing to
+    /// say, and it is we who end it.
+    pub fn record_quiet(&self, kind: Kind) {
+        if self.length().known().is_some() {
+            self.record_failure(kind);
+        }
+    }
+
     /// Tells health and metrics that the body broke off, or that the client did not take it.
     pub fn record_failure(&self, kind: Kind) {
         let (verdict, outcome) = verdict::of_error(kind);

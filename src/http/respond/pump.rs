@@ -3,7 +3,7 @@
 
 use std::{
     future::poll_fn,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use super::{
@@ -65,13 +65,17 @@ pub(in crate::http) async fn pump<S: Sink>(source: Source, patience: Patience, s
         source: Some(source),
         buffer: Buffer::default(),
         is_ended: false,
+        is_quiet: false,
         stall: Stall::new(patience),
     };
     let result = poll_fn(|cx| pump.poll(cx, sink)).await;
     if let (Err(error), Some(source)) = (&result, &mut pump.source)
         && let Some(response) = source.upstream()
     {
-        response.record_failure(error.kind());
+        match pump.is_quiet {
+            true => response.record_quiet(error.kind()),
+            false => response.record_failure(error.kind()),
+        }
     }
     result
 }
@@ -81,6 +85,8 @@ struct Pump {
     source: Option<Source>,
     buffer: Buffer,
     is_ended: bool,
+    /// It was ended because nothing came of it for as long as that is waited for.
+    is_quiet: bool,
     stall: Stall,
 }
 
@@ -92,7 +98,9 @@ impl Pump {
         }
         // Both bodies may be under way, and either of them is progress.
         let uploaded = self.source.as_mut().and_then(Source::upstream).map_or(0, |it| it.upload_progress());
-        self.stall.poll(cx, side, sink.sent() + uploaded, sink.deadline()).map(Err)
+        let stalled = ready!(self.stall.poll(cx, side, sink.sent() + uploaded, sink.deadline()));
+        self.is_quiet = side == Side::Backend;
+        Poll::Ready(Err(stalled))
     }
 
     /// Moves what can be moved; gives who is waited for.

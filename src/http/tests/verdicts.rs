@@ -117,3 +117,29 @@ fn use_all_holds_while_only_one_without_weight_is_healthy() {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     });
 }
+
+/// What a backend sends, and whether it is blamed for its silence behind that.
+const SILENT: [(&[u8], bool); 4] = [
+    (b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+    (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+        false,
+    ),
+    (b"HTTP/1.0 200 OK\r\n\r\n", false),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", true),
+];
+
+/// A watch or a stream of events may be quiet for longer than we keep it open.
+#[test]
+fn silence_is_held_against_who_owes_more() {
+    for (head, is_blamed) in SILENT {
+        run(async || {
+            let script = [Act::Send(head), Act::Wait(Duration::from_secs(60))];
+            let timeouts = format!("body_timeout = \"1s\"\n{EJECTS}");
+            let stage = Stage::new(&timeouts, &format!("{ROUTE}stream_idle = \"1s\"\n"), &script);
+            let answer = stage.talk(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            assert_eq!(is_healthy(&stage), !is_blamed, "{answer}");
+        });
+    }
+}
