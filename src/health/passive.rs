@@ -67,6 +67,14 @@ impl fmt::Display for FailureKind {
     }
 }
 
+/// A success that the head of a response said: what is taken back where the body behind it breaks off.
+#[derive(Clone, Copy, Debug)]
+pub struct Said {
+    at: Moment,
+    /// The failures in a row that it ended.
+    ended: u32,
+}
+
 /// The outcomes of one upstream's backends, over all workers.
 #[derive(Debug)]
 pub struct Passive {
@@ -93,26 +101,54 @@ impl Passive {
     /// Counts an outcome. Only `worker` itself may say its own index: its counts have one writer.
     #[inline]
     pub fn record(&self, worker: usize, index: usize, verdict: Verdict, now: Moment) -> Option<Change> {
-        let backend = self.backends.get(index)?;
-        let bucket = self.bucket(now);
-        let window = self.windows.get(worker)?.get(index)?;
         match verdict {
             Verdict::Neutral => None,
             Verdict::Success => {
-                window.count(bucket, false);
-                let in_a_row = &backend.shared.failures_in_a_row;
-                // A failure of another worker between the two may be lost; it began before this
-                // success ended, so it was not in a row either.
-                if in_a_row.load(Relaxed) != 0 {
-                    in_a_row.store(0, Relaxed);
-                }
+                self.say(worker, index, now);
                 None
             }
             Verdict::Failure(kind) => {
-                window.count(bucket, true);
-                self.judge(index, backend, kind, now)
+                let backend = self.backends.get(index)?;
+                self.windows.get(worker)?.get(index)?.count(self.bucket(now), true);
+                self.judge(index, backend, (kind, 0), now)
             }
         }
+    }
+
+    /// Counts a success as the head of a response says it; [`Passive::take_back`] is for a body that breaks off. It counts
+    /// at once all the same: a body may last for hours, and a stream of events ends with its client.
+    #[inline]
+    pub fn say(&self, worker: usize, index: usize, now: Moment) -> Option<Said> {
+        let backend = self.backends.get(index)?;
+        self.windows.get(worker)?.get(index)?.count(self.bucket(now), false);
+        let in_a_row = &backend.shared.failures_in_a_row;
+        let ended = in_a_row.load(Relaxed);
+        // A failure of another worker between the two may be lost; it began before this success ended, so it was not in a
+        // row either.
+        if ended != 0 {
+            in_a_row.store(0, Relaxed);
+        }
+        Some(Said { at: now, ended })
+    }
+
+    /// Counts a failure in the place of a success that was said: the body broke off. What failed in a row before that is in
+    /// a row with it, where it is not longer ago than the window, nor judged.
+    #[cold]
+    pub fn take_back(
+        &self,
+        worker: usize,
+        index: usize,
+        (said, kind): (Said, FailureKind),
+        now: Moment,
+    ) -> Option<Change> {
+        let backend = self.backends.get(index)?;
+        let window = self.windows.get(worker)?.get(index)?;
+        let then = self.bucket(said.at);
+        window.take_back(then);
+        window.count(self.bucket(now), true);
+        let judged = self.judged.get(index).map_or(0, |it| it.load(Relaxed));
+        let is_recent = now.since(said.at) <= self.ejector.rules().window && then >= judged;
+        self.judge(index, backend, (kind, if is_recent { said.ended } else { 0 }), now)
     }
 
     /// Takes in that another node has ejected a backend until then.
@@ -150,15 +186,23 @@ impl Passive {
         }
     }
 
+    /// Ejects a backend where a failure is one too many; `before` it were so many in a row that are not counted as that now.
     #[cold]
-    fn judge(&self, index: usize, backend: &Backend, kind: FailureKind, now: Moment) -> Option<Change> {
+    fn judge(
+        &self,
+        index: usize,
+        backend: &Backend,
+        (kind, before): (FailureKind, u32),
+        now: Moment,
+    ) -> Option<Change> {
         let rules = self.ejector.rules();
         let shared = &backend.shared;
         // What was under way when it was ejected says nothing new.
         if shared.ejected_until.load(Relaxed) > now.0 {
             return None;
         }
-        let in_a_row = shared.failures_in_a_row.fetch_add(1, Relaxed) + 1;
+        let more = before.saturating_add(1);
+        let in_a_row = shared.failures_in_a_row.fetch_add(more, Relaxed).saturating_add(more);
         let change = if rules.consecutive_failures > 0 && in_a_row >= rules.consecutive_failures {
             // Counted from anew even if the cap forbids the ejection, so that the lock of the ejector
             // is not taken for each failure of an upstream that fails altogether.
@@ -246,6 +290,18 @@ impl Window {
         total += 1;
         let word = stamp | failures << COUNT_BITS | total;
         bucket.0.store(word, Relaxed);
+    }
+
+    /// Takes back a success that was counted in the bucket of this number, where that is still there.
+    fn take_back(&self, number: u64) {
+        let Some(bucket) = self.buckets.get(place(number)) else {
+            return;
+        };
+        let word = bucket.0.load(Relaxed);
+        let (failures, total) = (word >> COUNT_BITS & MOST, word & MOST);
+        if word >> (2 * COUNT_BITS) == number & STAMP && total > failures {
+            bucket.0.store(word - 1, Relaxed);
+        }
     }
 
     /// Failures and requests of each bucket whose number is in the range.

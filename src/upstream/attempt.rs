@@ -15,14 +15,12 @@ use super::{
     carrier::{Answering, Carrier},
     conf::{BackendHost, SendProxyProtocol, UpstreamProtocol},
     forward_request::ForwardRequest,
-    grpc_call::{self, OpenCall},
     response::Answered,
     upload::Waiting,
-    verdict, websocket,
+    websocket,
 };
 use crate::{
     backend::Address,
-    balance,
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
     fields::{ConnectionOptions, Known, list},
@@ -322,40 +320,6 @@ impl<'a> ForwardRequest<'a> {
     pub(super) fn say_continue<D: Downstream>(&self, client: &mut D) {
         if client.takes_interim() {
             client.interim(&ResponseHead { status: 100, ..ResponseHead::default() });
-        }
-    }
-
-    /// Tells balancer, health and metrics how an attempt went.
-    pub(super) fn observe(
-        &self,
-        permit: &Permit,
-        result: &Result<Answered>,
-        exchange: &Exchange,
-        elapsed: Duration,
-        now: Moment,
-    ) {
-        let worker_upstream = self.target.worker_upstream;
-        let index = permit.index();
-        let (verdict, outcome) = match result {
-            // A peer says what the origin said, or what is in its way, which is not to be counted against it.
-            Ok(_) if self.head.mark.is_some() => verdict::of_status(200),
-            Ok(_) => {
-                verdict::of_status(grpc_call::status_of_head(exchange).unwrap_or(exchange.response.status))
-            }
-            Err(error) => verdict::of_error(error.kind()),
-        };
-        if let Some(series) = worker_upstream.series.get(index) {
-            series.record(outcome);
-            series.response.record(elapsed);
-        }
-        if let Some(failed) = verdict::is_failure(verdict) {
-            worker_upstream.with_balancer(|balancer| {
-                balancer.on_done(index, &balance::Outcome { elapsed, failed }, now);
-            });
-        }
-        // How a call of gRPC ends, its trailers say.
-        if result.is_err() || OpenCall::of(exchange, self.head.mark.is_some()).is_none() {
-            worker_upstream.record_health(index, verdict, now);
         }
     }
 }

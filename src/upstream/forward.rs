@@ -8,7 +8,6 @@ use super::{
     attempt::FRESH,
     conf::{RetryConf, RetryOn, SendProxyProtocol},
     forward_request::ForwardRequest,
-    grpc_call::OpenCall,
     response::{Owner, UpstreamResponse},
     retry::is_retryable,
 };
@@ -53,11 +52,11 @@ pub async fn forward<D: Downstream>(
         exchange.facts.begin_attempt(permit.index(), begun);
         let result = request.run(&permit, begun, stream, exchange, client).await;
         let now = Moment::now();
-        request.observe(&permit, &result, exchange, now.since(begun), now);
         let end_of_attempt = match &result {
             Ok(_) => Ok(exchange.response.status),
             Err(error) => Err(error.kind()),
         };
+        let judged = request.observe(&permit, end_of_attempt, exchange, (now.since(begun), now));
         if let Some(recording) = &mut exchange.facts.recording {
             recording.end_attempt(end_of_attempt, now);
         }
@@ -76,7 +75,6 @@ pub async fn forward<D: Downstream>(
             // What did not go on may go another way.
             let answered = result?;
             let upload = std::mem::take(&mut request.upload);
-            let call = OpenCall::of(exchange, request.head.mark.is_some());
             let response = &mut exchange.response;
             let is_bound = is_announced
                 || was_bound
@@ -85,7 +83,7 @@ pub async fn forward<D: Downstream>(
                 true => client.bind().map_or(Owner::Nobody, |bound| Owner::Client(bound, announced)),
                 false => Owner::Pool,
             };
-            return Ok(UpstreamResponse::new(answered, permit, upload, response, owner, call));
+            return Ok(UpstreamResponse::new(answered, permit, upload, response, owner, judged));
         }
         request.tried.push(permit.index());
         request.upload.begin_again();

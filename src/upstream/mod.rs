@@ -17,6 +17,7 @@ pub mod forward;
 pub mod forward_request;
 mod grpc_call;
 pub mod http2_pool;
+mod judged;
 pub mod pool;
 pub mod queue;
 pub mod request_head;

@@ -14,7 +14,7 @@ use std::{
 use super::{
     Permit,
     carrier::Answering,
-    grpc_call::OpenCall,
+    judged::Judged,
     switched::{Switched, SwitchedTo},
     upload::{Upload, Waiting},
     verdict,
@@ -24,6 +24,7 @@ use crate::{
     exchange::{BoundConnection, Downstream, grpc},
     fields::{ConnectionOptions, Fields, Known},
     h1::ResponseHead,
+    health::passive::Verdict,
     moment::Moment,
     net::{BodyFrame, BodyReader, Buffer},
     telemetry::clock,
@@ -43,8 +44,7 @@ struct Parts {
     ahead: Option<Ahead>,
     /// More of the request body is the client's to send.
     awaits_client: bool,
-    /// A call of gRPC, which is judged by its trailers.
-    call: Option<OpenCall>,
+    judged: Judged,
 }
 
 /// What was read of a body before anybody was promised any of it.
@@ -107,12 +107,12 @@ impl UpstreamResponse {
         upload: Upload,
         head: &mut ResponseHead,
         owner: Owner,
-        call: Option<OpenCall>,
+        judged: Judged,
     ) -> Self {
         let Answered { body, switched, options } = answered;
         clean(head, &options, switched.is_some());
         let (ahead, awaits_client) = (None, false);
-        Self(Box::new(Parts { permit, body, upload, switched, owner, ahead, awaits_client, call }))
+        Self(Box::new(Parts { permit, body, upload, switched, owner, ahead, awaits_client, judged }))
     }
 
     /// How long its body is.
@@ -177,13 +177,13 @@ impl UpstreamResponse {
 
     /// The next that comes over the connection.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
-        let Parts { body, permit, call, .. } = &mut *self.0;
+        let Parts { body, permit, judged, .. } = &mut *self.0;
         let frame = body.poll_body(cx);
         if let Poll::Ready(Ok(BodyFrame::Data(buffer))) = &frame {
             permit.count_bytes(buffer.len() as u64);
         }
         if let Poll::Ready(Ok(BodyFrame::End(Some(trailers)))) = &frame
-            && let Some(call) = call
+            && let Judged::ByTrailers(call) = judged
             && let Some(code) = grpc::status(trailers)
         {
             permit.worker_upstream().record_health(permit.index(), call.verdict(code), Moment::recent());
@@ -274,19 +274,30 @@ impl UpstreamResponse {
     /// Tells health and metrics that the body broke off, or that the client did not take it.
     pub fn record_failure(&self, kind: Kind) {
         let (verdict, outcome) = verdict::of_error(kind);
-        let permit = &self.0.permit;
+        let Parts { permit, judged, .. } = &*self.0;
         let worker_upstream = permit.worker_upstream();
-        if let Some(series) = worker_upstream.series.get(permit.index()).filter(|_| kind == Kind::BodyBroken)
-        {
-            series.record(outcome);
+        if kind == Kind::BodyBroken {
+            permit.set_outcome(outcome);
         }
-        worker_upstream.record_health(permit.index(), verdict, Moment::now());
+        match (*judged, verdict) {
+            (Judged::ByHead(said), Verdict::Failure(kind)) => {
+                worker_upstream.take_back(permit.index(), (said, kind), Moment::now());
+            }
+            (Judged::ByTrailers(_), _) => {
+                worker_upstream.record_health(permit.index(), verdict, Moment::now())
+            }
+            (Judged::ByHead(_), Verdict::Success | Verdict::Neutral) | (Judged::Already, _) => {}
+        }
     }
 
     /// The backend's end of a tunnel, and the place at the backend, which is held as long as the tunnel is there; `None`
     /// where it is no tunnel.
     pub fn into_tunnel(self) -> Option<(Permit, Switched, SwitchedTo)> {
         let Parts { permit, body, switched, .. } = *self.0;
+        if switched.is_some() {
+            // It may last for days, and how it ends is between its two ends.
+            permit.count_outcome();
+        }
         let end = match body {
             Answering::Http1 { stream, .. } => Switched::Http1(stream),
             Answering::Http2(stream) => Switched::Http2(stream),

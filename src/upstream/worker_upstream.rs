@@ -5,7 +5,7 @@
 //! no taking over: they are in rows that the registry keeps.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashSet,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -17,14 +17,17 @@ use crate::{
     backend::{Address, Backend},
     balance::{Balancer, Pick},
     error::{Kind, Result},
-    health::passive::Verdict,
+    health::{
+        Change,
+        passive::{FailureKind, Said, Verdict},
+    },
     moment::Moment,
     net::{
         Http1Stream, Stream,
         dial::{self, Target},
         happy_eyeballs,
     },
-    telemetry::metrics::{BackendSeries, WorkerSeries},
+    telemetry::metrics::{BackendSeries, Outcome, WorkerSeries},
 };
 
 /// An upstream as one worker sees it.
@@ -154,7 +157,21 @@ impl WorkerUpstream {
 
     /// Tells passive health how an attempt went; a change is logged.
     pub fn record_health(&self, index: usize, verdict: Verdict, now: Moment) {
-        if let Some(change) = self.upstream.passive.record(self.index, index, verdict, now) {
+        self.note(self.upstream.passive.record(self.index, index, verdict, now));
+    }
+
+    /// Tells passive health of a success whose body is to come.
+    pub(super) fn say_success(&self, index: usize, now: Moment) -> Option<Said> {
+        self.upstream.passive.say(self.index, index, now)
+    }
+
+    /// Tells passive health that this success was none, since its body broke off.
+    pub(super) fn take_back(&self, index: usize, failure: (Said, FailureKind), now: Moment) {
+        self.note(self.upstream.passive.take_back(self.index, index, failure, now));
+    }
+
+    fn note(&self, change: Option<Change>) {
+        if let Some(change) = change {
             self.upstream.log_change(&change);
         }
     }
@@ -274,21 +291,25 @@ fn pools(upstream: &Upstream, before: Option<&WorkerUpstream>, map: &[Option<usi
 #[derive(Debug)]
 pub struct Permit {
     worker_upstream: Rc<WorkerUpstream>,
-    index: usize,
+    /// So small that the outcome finds its room beside it.
+    index: u32,
+    /// What the attempt comes to so far, and is counted as once it is over.
+    outcome: Cell<Option<Outcome>>,
 }
 
 impl Permit {
     fn take(worker_upstream: &Rc<WorkerUpstream>, index: usize) -> Option<Self> {
         let backend = worker_upstream.upstream.backends.get(index)?;
+        let index = u32::try_from(index).ok()?;
         let before = backend.shared.in_flight.0.fetch_add(1, Relaxed);
-        let permit = Self { worker_upstream: worker_upstream.clone(), index };
+        let permit = Self { worker_upstream: worker_upstream.clone(), index, outcome: Cell::new(None) };
         // Dropping the permit takes the count back.
         backend.takes(before).then_some(permit)
     }
 
     /// Index of the backend in its upstream.
     pub fn index(&self) -> usize {
-        self.index
+        self.index as usize
     }
 
     /// The upstream as this worker sees it.
@@ -298,52 +319,68 @@ impl Permit {
 
     /// The backend.
     pub fn backend(&self) -> Option<&Arc<Backend>> {
-        self.worker_upstream.upstream.backends.get(self.index)
+        self.worker_upstream.upstream.backends.get(self.index())
     }
 
     /// An idle connection to the backend, that was used no longer ago than `most_idle`.
     pub fn reuse(&self, now: Moment, most_idle: Duration) -> Option<Http1Stream> {
-        let stream = self.worker_upstream.pool(self.index)?.take(now, most_idle)?;
+        let stream = self.worker_upstream.pool(self.index())?.take(now, most_idle)?;
         self.worker_upstream.worker.pool_reused.add(1);
         Some(stream)
     }
 
     /// Keeps a connection for the next exchange.
     pub fn keep(&self, stream: Http1Stream, now: Moment) {
-        if let Some(pool) = self.worker_upstream.pool(self.index) {
+        if let Some(pool) = self.worker_upstream.pool(self.index()) {
             pool.put(stream, now);
         }
     }
 
     /// Connections to the backend that exchanges share.
     pub(super) fn http2(&self) -> Option<&Http2Pool> {
-        self.worker_upstream.pools.get(self.index).map(|pools| &pools.http2)
+        self.worker_upstream.pools.get(self.index()).map(|pools| &pools.http2)
+    }
+
+    /// Has the attempt counted as this once it is over, unless it comes to something else.
+    pub(super) fn set_outcome(&self, outcome: Outcome) {
+        self.outcome.set(Some(outcome));
+    }
+
+    /// Counts what the attempt has come to.
+    pub(super) fn count_outcome(&self) {
+        if let Some(outcome) = self.outcome.take()
+            && let Some(series) = self.worker_upstream.series.get(self.index())
+        {
+            series.record(outcome);
+        }
     }
 
     /// Counts a stream that was opened to the backend.
     pub(super) fn count_stream(&self) {
-        if let Some(series) = self.worker_upstream.series.get(self.index) {
+        if let Some(series) = self.worker_upstream.series.get(self.index()) {
             series.http2_streams.add(1);
         }
     }
 
     /// Counts bytes that came from or went to the backend.
     pub fn count_bytes(&self, bytes: u64) {
-        if let Some(series) = self.worker_upstream.series.get(self.index) {
+        if let Some(series) = self.worker_upstream.series.get(self.index()) {
             series.bytes.add(bytes);
         }
-        self.worker_upstream.with_balancer(|balancer| balancer.on_bytes(self.index, bytes, Moment::recent()));
+        self.worker_upstream
+            .with_balancer(|balancer| balancer.on_bytes(self.index(), bytes, Moment::recent()));
     }
 
     /// A new connection, over which the opening is said first.
     pub async fn dial(&self, opening: &Opening) -> Result<Stream> {
-        self.worker_upstream.dial(self.index, opening).await
+        self.worker_upstream.dial(self.index(), opening).await
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(backend) = self.worker_upstream.upstream.backends.get(self.index) {
+        self.count_outcome();
+        if let Some(backend) = self.worker_upstream.upstream.backends.get(self.index()) {
             backend.shared.in_flight.0.fetch_sub(1, Relaxed);
             if backend.is_limited() {
                 let upstream = &self.worker_upstream.upstream;

@@ -44,7 +44,7 @@ pub(super) fn backends(snapshot: &Snapshot, now: Moment, text: &mut Text) {
     for row in &rows {
         text.sample(&row.labels, row.backend.shared.health_counts.ejected.load(Relaxed));
     }
-    let help = "Attempts sent to the backend, by outcome.";
+    let help = "Attempts sent to the backend, by outcome, counted when they are over.";
     text.family("backend_requests_total", Kind::Counter, help);
     for row in &rows {
         for (outcome, count) in Outcome::ALL.into_iter().zip(row.outcomes) {

@@ -176,6 +176,58 @@ fn statuses_speak_for_themselves() {
     }
 }
 
+const BROKEN: FailureKind = FailureKind::Reset;
+
+/// Heads of `overlap` responses, whose bodies then break off, until one changes something: how many it took.
+fn break_all(passive: &Passive, overlap: usize, now: Moment) -> Option<usize> {
+    let mut open = std::collections::VecDeque::new();
+    (0..200).position(|number| {
+        open.push_back(passive.say(number % passive.windows.len(), 0, now).unwrap());
+        // The oldest breaks off while the others are under way.
+        let at = (open.len() >= overlap).then(|| open.pop_front().unwrap());
+        at.is_some_and(|said| {
+            passive.take_back(number % passive.windows.len(), 0, (said, BROKEN), now).is_some()
+        })
+    })
+}
+
+#[test]
+fn bodies_that_all_break_off_eject() {
+    for overlap in 1..5 {
+        // By either of the rules.
+        for rules in [Ejection { failure_percent: 0, ..RULES }, Ejection { consecutive_failures: 0, ..RULES }]
+        {
+            let fleet = fleet(2);
+            let passive = Passive::new(rules, &fleet, 1);
+            let took = break_all(&passive, overlap, at(0)).unwrap_or(usize::MAX);
+            assert!(took < 40, "{took} of {overlap} at a time");
+            assert!(!fleet[0].is_healthy(at(0)));
+        }
+        // One after the other, it takes as many as failures of other kinds.
+        let passive = Passive::new(RULES, &fleet(2), 1);
+        assert!(overlap > 1 || break_all(&passive, overlap, at(0)) == Some(4));
+    }
+}
+
+#[test]
+fn what_a_body_takes_back_is_counted_once() {
+    let fleet = fleet(2);
+    let passive = Passive::new(RULES, &fleet, 1);
+    assert_eq!(repeat(&passive, Verdict::Success, 5, at(0)), None);
+    let said = passive.say(0, 0, at(0)).unwrap();
+    assert_eq!(passive.take_back(0, 0, (said, BROKEN), at(1)), None);
+    assert_eq!(passive.counts(0, at(1)), (1, 6));
+    // Longer ago than the window there is nothing to take back, nor a row to go on with.
+    assert_eq!(repeat(&passive, BAD, 3, at(2)), None);
+    let said = passive.say(0, 0, at(2)).unwrap();
+    assert_eq!(passive.take_back(0, 0, (said, BROKEN), at(20)), None);
+    assert_eq!(fleet[0].shared.failures_in_a_row.load(Relaxed), 1);
+    assert_eq!(passive.counts(0, at(20)), (1, 1));
+    // A body that comes whole ends a row for good.
+    assert!(passive.say(0, 0, at(20)).is_some());
+    assert_eq!(fleet[0].shared.failures_in_a_row.load(Relaxed), 0);
+}
+
 proptest! {
     /// The window never counts what is older than it, and never misses what is younger than nine
     /// tenths of it; the cap holds whatever happens.

@@ -13,6 +13,7 @@ use crate::{
     backend::Probed,
     http::{h1::Become, h2::serve},
     moment::Moment,
+    telemetry::metrics::Outcome,
 };
 
 const ROUTE: &str = "[[route]]\nname = \"all\"\nupstream = \"app\"\n";
@@ -103,6 +104,26 @@ fn deadline_in_trailers_counts_unless_the_client_chose_it() {
             });
         }
     }
+}
+
+/// One after the other, as many as failures of other kinds; and each attempt is counted once.
+#[test]
+fn bodies_that_break_off_eject_and_count_once() {
+    run(async || {
+        let broken = [Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"), Act::Close];
+        let stage = Stage::new("[upstream.outlier]\nconsecutive_failures = 3\n", ROUTE, &broken);
+        for number in 1..4 {
+            assert!(is_healthy(&stage), "{number}");
+            let answer = stage.talk(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("hello"), "{answer}");
+        }
+        assert!(!is_healthy(&stage));
+        stage.assert_all_is_given_back("broken bodies").await;
+        let series = &stage.worker.snapshot().shared.upstreams[0].own[0][0].series;
+        for (outcome, count) in series.outcomes() {
+            assert_eq!(count, if outcome == Outcome::Broken { 3 } else { 0 }, "{outcome:?}");
+        }
+    });
 }
 
 #[test]
