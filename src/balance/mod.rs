@@ -211,10 +211,35 @@ pub fn are_all_down(backends: &[Arc<Backend>], now: Moment) -> bool {
     !backends.iter().any(|backend| backend.is_healthy(now) && backend.weight_at(now) > 0)
 }
 
+/// What there is for an exchange that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// A backend.
+    Free,
+    /// Backends that are full.
+    Full,
+    /// Nothing, as long as health and administration let none have it.
+    Nothing,
+}
+
+/// What there is for an exchange that has tried none; `uses_all` is whether those are used that health took out where it
+/// took out all.
+pub fn outlook(backends: &[Arc<Backend>], uses_all: bool, now: Moment) -> Outlook {
+    let is_down = are_all_down(backends, now);
+    if is_any_free(backends, now, is_down && uses_all) {
+        return Outlook::Free;
+    }
+    let is_enabled = |backend: &Arc<Backend>| backend.is_enabled() && backend.weight_at(now) > 0;
+    match is_down && !(uses_all && backends.iter().any(is_enabled)) {
+        true => Outlook::Nothing,
+        false => Outlook::Full,
+    }
+}
+
 /// Whether a pick would give an exchange a backend that has tried none.
-pub fn is_any_free(backends: &[Arc<Backend>], now: Moment) -> bool {
+pub fn is_any_free(backends: &[Arc<Backend>], now: Moment, despite_health: bool) -> bool {
     let tried = &[];
-    let mut candidates = Candidates { backends, tried, now, tier: Tier::Primary, despite_health: false };
+    let mut candidates = Candidates { backends, tried, now, tier: Tier::Primary, despite_health };
     let has_one = |candidates: &Candidates<'_>| candidates.iter().next().is_some();
     if has_one(&candidates) {
         return true;

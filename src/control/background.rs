@@ -133,14 +133,28 @@ mod tests {
     };
 
     use super::*;
-    use crate::admin::tests::{CONFIG, shared};
+    use crate::{
+        admin::tests::{CONFIG, shared},
+        backend::Backend,
+        upstream::queue::Fleet,
+    };
+
+    /// Another backend, of the same settings.
+    fn apart(backend: &Backend) -> Backend {
+        let (name, address) = (backend.name.clone(), backend.address.clone());
+        Backend { name, address, shared: Arc::default(), ..*backend }
+    }
 
     #[test]
     fn who_waits_is_called_when_an_ejection_is_over() {
         let snapshot = shared(CONFIG).snapshot.load_full();
         let upstream = &snapshot.upstreams[1];
         upstream.queue.set_most(1);
-        let waits = upstream.queue.join(upstream.passive.backends(), None).unwrap();
+        // There is another, which is full.
+        let full = Backend { max_connections: 1, ..apart(&upstream.backends[0]) };
+        full.shared.in_flight.0.store(1, Relaxed);
+        let fleet: Fleet = Arc::new([upstream.backends[0].clone(), full.into()]);
+        let waits = upstream.queue.join(&fleet, None).unwrap();
         let now = Moment::now();
         let until = now.plus(Duration::from_secs(30));
         upstream.backends[0].shared.ejected_until.store(until.0, Relaxed);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     backend::{Backend, WEIGHT_UNIT},
     balance::{
-        Pick,
+        self, Outlook, Pick,
         conf::{PicksBy, Policy},
     },
     moment::Moment,
@@ -73,14 +73,14 @@ pub(super) fn explain(
         }
     };
     let pick = pick(upstream, key, sticky, now);
-    let is_usable = |backend: &Arc<Backend>| backend.is_healthy(now) && backend.weight_at(now) > 0;
     let has_queue = upstream.conf.queue.size > 0;
+    let are_full = balance::outlook(&upstream.backends, upstream.queue.uses_all(), now) == Outlook::Full;
     Destination {
         upstream: upstream.conf.name.clone(),
         percent,
         balance: upstream.conf.balance.name(),
         backends: upstream.backends.iter().map(candidate).collect(),
-        is_queued: pick.is_none() && has_queue && upstream.backends.iter().any(is_usable),
+        is_queued: pick.is_none() && has_queue && are_full,
         pick,
     }
 }

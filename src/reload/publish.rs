@@ -176,7 +176,8 @@ pub(super) fn settle_states(snapshot: &Snapshot, before: Option<&Snapshot>) {
             }
             backend.set_limit();
         }
-        // There may be room for those who wait.
+        upstream.queue.set_when_all_down(upstream.conf.when_all_down);
+        // There may be room for those who wait, or nothing to wait for.
         upstream.queue.call_if_free(now);
     }
 }

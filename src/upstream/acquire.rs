@@ -5,12 +5,12 @@
 
 use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
-use super::{Permit, WorkerUpstream, announce::Opening, conf::WhenAllDown};
+use super::{Permit, WorkerUpstream, announce::Opening};
 #[cfg(test)]
 use crate::sync::{self, Pause};
 use crate::{
     backend::Backend,
-    balance,
+    balance::{self, Outlook},
     error::{Kind, Result},
     moment::Moment,
     net::{Stream, Waiter},
@@ -44,14 +44,19 @@ impl Acquire<'_> {
         if !has_before && let Some(permit) = self.try_pick(tried, now) {
             return Ok((permit, now));
         }
-        if self.are_all_down(now) {
-            let any = self.pick_with_all_down(tried, now);
-            return any.map(|permit| (permit, now)).ok_or_else(|| Kind::NoBackend.into());
+        let is_down = self.are_all_down(now);
+        if is_down {
+            if !has_before && let Some(permit) = self.pick_with_all_down(tried, now) {
+                return Ok((permit, now));
+            }
+            if self.outlook(now) == Outlook::Nothing {
+                return Err(Kind::NoBackend.into());
+            }
         }
         // Not whether it is full now: its place may have become free since the look, and be taken again.
         let can_be_full = |backend: &Arc<Backend>| {
-            let has_limit = backend.is_healthy(now) && backend.max_connections > 0;
-            has_limit && (backend.is_full() || backend.weight_at(now) > 0)
+            let is_used = backend.is_healthy(now) || is_down && backend.is_enabled();
+            is_used && backend.max_connections > 0 && (backend.is_full() || backend.weight_at(now) > 0)
         };
         if !has_before && !upstream.backends.iter().any(can_be_full) {
             return Err(Kind::NoBackend.into());
@@ -75,8 +80,27 @@ impl Acquire<'_> {
     }
 
     fn pick_with_all_down(&self, tried: &[usize], now: Moment) -> Option<Permit> {
-        let use_all = self.worker_upstream.upstream.conf.when_all_down == WhenAllDown::UseAll;
-        use_all.then(|| self.worker_upstream.pick_despite_health(self.key, tried, now)).flatten()
+        let uses_all = self.worker_upstream.upstream.queue.uses_all();
+        uses_all.then(|| self.worker_upstream.pick_despite_health(self.key, tried, now)).flatten()
+    }
+
+    fn outlook(&self, now: Moment) -> Outlook {
+        let upstream = &self.worker_upstream.upstream;
+        balance::outlook(&upstream.backends, upstream.queue.uses_all(), now)
+    }
+
+    /// What one who waits finds when it looks: a place, or that there is none to wait for any more, as who comes now would.
+    fn look(&self, tried: &[usize], now: Moment) -> Result<Option<Permit>> {
+        if let Some(permit) = self.try_pick(tried, now) {
+            return Ok(Some(permit));
+        }
+        if !self.are_all_down(now) {
+            return Ok(None);
+        }
+        match self.pick_with_all_down(tried, now) {
+            None if self.outlook(now) == Outlook::Nothing => Err(Kind::NoBackend.into()),
+            found => Ok(found),
+        }
     }
 
     fn try_pick(&self, tried: &[usize], now: Moment) -> Option<Permit> {
@@ -98,13 +122,12 @@ impl Acquire<'_> {
             #[cfg(test)]
             sync::pause(Pause::Joined).await;
             // A place may have become free while we joined.
-            if place.is_first()
-                && let Some(permit) = self.try_pick(tried, waiter.now())
-            {
+            let found = if place.is_first() { self.look(tried, waiter.now()) } else { Ok(None) };
+            if let Some(found) = found.transpose() {
                 // Called meanwhile, it passes the call on by leaving.
                 drop(place);
                 self.call_next(waiter.now());
-                return Ok(permit);
+                return found;
             }
             if !place.is_first() || again.is_some() {
                 // Nobody calls those before it when a backend is up again; and a call that was of no use to this one may
@@ -124,10 +147,10 @@ impl Acquire<'_> {
             again = Some(place.served());
             #[cfg(test)]
             sync::pause(Pause::Called).await;
-            if let Some(permit) = self.try_pick(tried, waiter.now()) {
+            if let Some(found) = self.look(tried, waiter.now()).transpose() {
                 // Several places may have become free; the next one looks for itself.
                 self.call_next(waiter.now());
-                return Ok(permit);
+                return found;
             }
             #[cfg(test)]
             sync::pause(Pause::CalledForNothing).await;
@@ -139,8 +162,8 @@ impl Acquire<'_> {
     fn pick_without_queue(&self, tried: &[usize], now: Moment) -> Result<Permit> {
         let upstream = &self.worker_upstream.upstream;
         let are_own = upstream.queue.has_waiters_of(upstream.passive.backends());
-        let permit = (!are_own).then(|| self.try_pick(tried, now)).flatten();
-        permit.ok_or_else(|| Kind::QueueFull.into())
+        let found = if are_own { None } else { self.look(tried, now)? };
+        found.ok_or_else(|| Kind::QueueFull.into())
     }
 
     /// Calls the next in the queue if there still is a place.

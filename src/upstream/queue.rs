@@ -3,13 +3,17 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, PoisonError, atomic::Ordering::SeqCst},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     task::{Context, Poll, Waker},
 };
 
+use super::conf::WhenAllDown;
 use crate::{
     backend::Backend,
-    balance,
+    balance::{self, Outlook},
     moment::Moment,
     sync::{AtomicU8, AtomicUsize, Mutex, fence},
 };
@@ -19,6 +23,9 @@ use crate::{
 #[derive(Debug)]
 pub struct Queue {
     most: AtomicUsize,
+    /// Whether backends that health took out are used where it took out all (`when_all_down`): for all who wait, whichever
+    /// generation they came with.
+    uses_all: AtomicBool,
     /// How many wait, so that the release of a permit costs a load when nobody does.
     length: AtomicUsize,
     waiting: Mutex<Line>,
@@ -131,6 +138,7 @@ impl Queue {
     pub fn new(most: usize) -> Self {
         Self {
             most: AtomicUsize::new(most),
+            uses_all: AtomicBool::new(false),
             length: AtomicUsize::new(0),
             waiting: Mutex::default(),
             called: AtomicUsize::new(0),
@@ -140,6 +148,16 @@ impl Queue {
     /// Changes how many may wait in it; who waits already stays.
     pub fn set_most(&self, most: usize) {
         self.most.store(most, SeqCst);
+    }
+
+    /// Changes what is done where health took out all backends.
+    pub fn set_when_all_down(&self, when_all_down: WhenAllDown) {
+        self.uses_all.store(when_all_down == WhenAllDown::UseAll, SeqCst);
+    }
+
+    /// Whether backends are used that health took out, where it took out all.
+    pub fn uses_all(&self) -> bool {
+        self.uses_all.load(SeqCst)
     }
 
     /// How many wait.
@@ -160,7 +178,8 @@ impl Queue {
     /// Whether others come before one who would wait for this fleet: those who wait for it already, and those for whom a
     /// backend has a place.
     pub fn has_before(&self, fleet: &Fleet, now: Moment) -> bool {
-        !self.is_empty() && (self.has_waiters_of(fleet) || !self.free_fleets(now).is_empty())
+        let is_any_free = || !self.fleets_with(&[Outlook::Free], now).is_empty();
+        !self.is_empty() && (self.has_waiters_of(fleet) || is_any_free())
     }
 
     /// Takes a place at the end, of one who waits for this fleet; `None` when the queue is full of those. One that was
@@ -200,7 +219,8 @@ impl Queue {
     }
 
     /// Calls the first in the queue for whom a backend has a place: for places that no exchange gave back, as when a
-    /// backend is up again. Nobody is called for nothing: it would be out of the queue until it is in its place
+    /// backend is up again. Where all are down, and none is used all the same, there is nothing to wait for, and whoever
+    /// is called ends its wait. Nobody is called for nothing: it would be out of the queue until it is in its place
     /// again, and be overtaken meanwhile. One that was called already calls the next where there is a place for both.
     pub fn call_if_free(&self, now: Moment) {
         if !self.is_empty() && self.called.load(SeqCst) == 0 {
@@ -209,17 +229,18 @@ impl Queue {
     }
 
     fn call_for_free(&self, now: Moment) {
-        let free = self.free_fleets(now);
+        let free = self.fleets_with(&[Outlook::Free, Outlook::Nothing], now);
         if !free.is_empty() {
             self.call(Among::Those(&free));
         }
     }
 
-    /// The fleets that somebody waits for and that have a free backend.
-    fn free_fleets(&self, now: Moment) -> Vec<Fleet> {
+    /// The fleets that somebody waits for and of which there is one of these to say.
+    fn fleets_with(&self, outlooks: &[Outlook], now: Moment) -> Vec<Fleet> {
         // Looked for without the lock, since there may be thousands of backends.
         let fleets = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).fleets.clone();
-        fleets.into_iter().map(|(fleet, _)| fleet).filter(|it| balance::is_any_free(it, now)).collect()
+        let is_such = |fleet: &Fleet| outlooks.contains(&balance::outlook(fleet, self.uses_all(), now));
+        fleets.into_iter().map(|(fleet, _)| fleet).filter(is_such).collect()
     }
 
     /// Calls the first among these; false where it is to be the first of all, and not all wait for the same.

@@ -173,6 +173,8 @@ impl WorkerUpstream {
     fn note(&self, change: Option<Change>) {
         if let Some(change) = change {
             self.upstream.log_change(&change);
+            // There may be nothing to wait for any more.
+            self.upstream.queue.call_if_free(Moment::recent());
         }
     }
 

@@ -82,7 +82,7 @@ impl Upstream<'_> {
         let Some(index) = picked else { return };
         assert!(allowed.contains(&index), "not one that may be picked");
         let is_free = !fleet::allowed(&self.backends, &[], now, false).is_empty();
-        assert_eq!(balance::is_any_free(&self.backends, now), is_free);
+        assert_eq!(balance::is_any_free(&self.backends, now, false), is_free);
         assert!(again.is_none_or(|again| again == picked), "a key goes where it went");
         self.hold_policy(&allowed, index, now);
         self.begin(worker, index, now);

@@ -10,6 +10,7 @@ mod http2;
 mod http2_backends;
 mod kinds;
 mod linear;
+mod queued;
 mod replay;
 mod slow;
 mod stage;

@@ -57,10 +57,7 @@ impl Builder<'_> {
         let upstream = Upstream {
             passive: Passive::new(ejection(conf), &backends, workers.len()),
             balancer: Balancer::build(conf.balance, conf.hash_balance, &backends, 0),
-            queue: before.map_or_else(
-                || Arc::new(Queue::new(conf.queue.size as usize)),
-                |before| before.queue.clone(),
-            ),
+            queue: before.map_or_else(|| queue(conf), |before| before.queue.clone()),
             sessions: before.map_or_else(Arc::default, |before| before.sessions.clone()),
             own: workers
                 .iter()
@@ -100,6 +97,12 @@ impl Builder<'_> {
         discover::seed(&backend);
         Arc::new(backend)
     }
+}
+
+fn queue(conf: &UpstreamConf) -> Arc<Queue> {
+    let queue = Queue::new(conf.queue.size as usize);
+    queue.set_when_all_down(conf.when_all_down);
+    Arc::new(queue)
 }
 
 /// The same TLS with HTTP/2 offered, where it may be spoken.

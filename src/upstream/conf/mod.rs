@@ -255,7 +255,7 @@ choice! {
 choice! {
     /// What to do when no backend is healthy.
     pub enum WhenAllDown {
-        /// Answer 503 at once.
+        /// Answer 503 at once, also to those who wait in the queue.
         Fail = "fail",
         /// Use all of them, in case the health checks are wrong.
         UseAll = "use-all",

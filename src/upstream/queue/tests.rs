@@ -80,6 +80,28 @@ fn a_waiter_is_called_for_a_free_backend_nobody_approaches() {
 }
 
 #[test]
+fn who_has_nothing_to_wait_for_is_called() {
+    let now = Moment::now();
+    let only = backend(1, false);
+    set_in_flight(&only, 1);
+    let fleet: Fleet = Arc::new([only.clone()]);
+    let (queue, [first, second]) = waiting(3, &fleet);
+    only.shared.probed.store(crate::backend::Probed::Down as u8, SeqCst);
+    // Its place is waited for all the same.
+    queue.set_when_all_down(WhenAllDown::UseAll);
+    queue.call_if_free(now);
+    assert!(!is_called(&first));
+    set_in_flight(&only, 0);
+    queue.call_if_free(now);
+    assert!(is_called(&first));
+    set_in_flight(&only, 1);
+    queue.set_when_all_down(WhenAllDown::Fail);
+    first.served();
+    queue.call_if_free(now);
+    assert!(is_called(&second));
+}
+
+#[test]
 fn call_goes_to_the_first_whose_backends_have_a_place() {
     let (one, other) = (backend(1, false), backend(1, false));
     set_in_flight(&one, 1);

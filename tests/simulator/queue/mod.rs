@@ -23,13 +23,15 @@ use super::{
 };
 use crate::{
     backend::{Backend, Probed},
-    balance::{Balancer, Policy},
+    balance::{self, Balancer, Policy},
     error::{Kind, Result},
     health::{ejection::Ejection, passive::Passive},
     moment::Moment,
     sync::with_pauses,
     upstream::{
-        BackendCounters, Upstream, WorkerUpstream, conf::UpstreamConf, queue::Queue,
+        BackendCounters, Upstream, WorkerUpstream,
+        conf::{UpstreamConf, WhenAllDown},
+        queue::Queue,
         worker_upstream::WorkerIndex,
     },
 };
@@ -61,6 +63,7 @@ impl Stage {
     fn new(conf: &UpstreamConf, world: &mut World) -> Self {
         let most = world.rng.usize(0..6);
         let queue = Arc::new(Queue::new(most));
+        queue.set_when_all_down(conf.when_all_down);
         let backends: Vec<_> = (0..world.rng.usize(1..4)).map(fleet::backend).map(Arc::new).collect();
         let mut stage = Self {
             upstream: upstream(conf, queue, backends, WORKERS),
@@ -115,10 +118,10 @@ impl Stage {
         exchange.step =
             Step::Asks(pick(exchange.worker.clone(), exchange.tried.clone(), sticky, self.now.clone()), None);
         let do_own_wait = self.does_wait(exchange);
-        let is_other_to_be_called = self.exchanges.iter().any(|other| {
-            let free = fleet::allowed(&other.worker.upstream.backends, &[], world.now, false);
-            !free.is_empty() && self.does_wait(other)
-        });
+        let is_other_to_be_called = self
+            .exchanges
+            .iter()
+            .any(|other| !self.free(other, &[], world.now).is_empty() && self.does_wait(other));
         let Err(error) = self.go_on(exchange, world) else {
             // Where nobody may wait, there is no other way to a place than at once.
             let may_overtake = !do_own_wait && (!is_other_to_be_called || self.most == 0);
@@ -126,7 +129,7 @@ impl Stage {
             return true;
         };
         let queue = &self.upstream.queue;
-        let free = fleet::allowed(&exchange.worker.upstream.backends, &exchange.tried, world.now, false);
+        let free = self.free(exchange, &exchange.tried, world.now);
         assert!(free.is_empty() || do_own_wait, "there was a place at {free:?}");
         match error.kind() {
             Kind::QueueFull => assert!(queue.len() >= self.most, "the queue was not full"),
@@ -134,6 +137,20 @@ impl Stage {
             other => panic!("nothing else can fail: {other:?}"),
         }
         false
+    }
+
+    /// The backends that an exchange may have now.
+    fn free(&self, exchange: &Exchange, tried: &[usize], now: Moment) -> Vec<usize> {
+        let backends = &exchange.worker.upstream.backends;
+        let despite_health = self.upstream.queue.uses_all() && balance::are_all_down(backends, now);
+        fleet::allowed(backends, tried, now, despite_health)
+    }
+
+    /// Whether there is nothing that an exchange could wait for.
+    fn is_hopeless(&self, exchange: &Exchange, now: Moment) -> bool {
+        let backends = &exchange.worker.upstream.backends;
+        let is_used = |backend: &Arc<Backend>| fleet::stands(backend, now, self.upstream.queue.uses_all());
+        !backends.iter().any(is_used)
     }
 
     /// Whether somebody stands in the queue for the backends that this one knows.
@@ -188,8 +205,17 @@ impl Stage {
 
     fn step_one(&mut self, at: usize, world: &mut World) {
         let mut exchange = self.exchanges.remove(at);
-        self.go_on(&mut exchange, world).expect("who was let into the queue is not refused any more");
-        self.exchanges.insert(at, exchange);
+        match self.go_on(&mut exchange, world) {
+            Ok(()) => self.exchanges.insert(at, exchange),
+            Err(error) => {
+                assert_eq!(
+                    error.kind(),
+                    Kind::NoBackend,
+                    "who was let into the queue is not refused any more"
+                );
+                assert!(self.is_hopeless(&exchange, world.now), "there is something to wait for");
+            }
+        }
     }
 
     /// One leaves: its client has, its time is over, or the exchange is done.
@@ -233,8 +259,9 @@ impl Stage {
         }
         // For anyone: backups that only a retry may have are no reason to wake one who is first.
         for exchange in self.exchanges.iter().filter(|it| it.is_waiting()) {
-            let free = fleet::allowed(&exchange.worker.upstream.backends, &[], world.now, false);
-            assert!(free.is_empty(), "exchange {} sleeps, and {free:?} are free", exchange.number);
+            let (number, free) = (exchange.number, self.free(exchange, &[], world.now));
+            assert!(free.is_empty(), "exchange {number} sleeps, and {free:?} are free");
+            assert!(!self.is_hopeless(exchange, world.now), "exchange {number} sleeps, and all are down");
         }
     }
 
@@ -314,6 +341,12 @@ pub(super) fn conf() -> UpstreamConf {
 fn queue() {
     let conf = conf();
     run("queue", ONCE_FAILED, |world| simulate(&conf, world));
+}
+
+#[test]
+fn queue_where_all_are_used_when_all_are_down() {
+    let conf = UpstreamConf { when_all_down: WhenAllDown::UseAll, ..conf() };
+    run("queue::queue_where_all_are_used_when_all_are_down", &[], |world| simulate(&conf, world));
 }
 
 /// Those who came before a reload wait for what was full then, whatever there is now.

@@ -1,0 +1,59 @@
+//! Requests that wait for a backend, and what ends their wait.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use tokio::{
+    join,
+    time::{Instant, sleep},
+};
+
+use super::stage::{Act, Stage, run};
+use crate::{backend::Probed, moment::Moment};
+
+const ROUTE: &str = "[[route]]\nname = \"all\"\nupstream = \"app\"\n";
+const QUEUE: &str = "queue = { size = 10, timeout = \"30s\" }\n";
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+const OK: Act = Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+const SLOW: [Act; 2] = [Act::Wait(Duration::from_secs(5)), OK];
+
+/// The status of a request that is sent after so long, and how many seconds it took.
+async fn ask(stage: &Stage, after: u64, request: &[u8]) -> (u16, u64) {
+    sleep(Duration::from_millis(after)).await;
+    let begun = Instant::now();
+    let answer = stage.talk(request).await;
+    let status = answer.get(9..12).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("{answer}")), begun.elapsed().as_secs())
+}
+
+#[test]
+fn who_waits_when_all_go_down_gets_what_newcomers_get() {
+    for (when_all_down, second, third) in [("use-all", (200, 9), (200, 14)), ("fail", (503, 0), (503, 0))] {
+        run(async || {
+            let conf = format!("when_all_down = \"{when_all_down}\"\n{QUEUE}");
+            let stage = Stage::new(&conf, ROUTE, &SLOW);
+            let goes_down = async {
+                sleep(Duration::from_millis(200)).await;
+                let upstream = stage.worker.snapshot().shared.upstreams[0].clone();
+                assert_eq!(upstream.queue.len(), 1);
+                upstream.backends[0].shared.probed.store(Probed::Down as u8, Relaxed);
+                // As the control side does with what checks change.
+                upstream.queue.call_if_free(Moment::now());
+            };
+            let (first, waits, (), comes) =
+                join!(ask(&stage, 0, GET), ask(&stage, 100, GET), goes_down, ask(&stage, 300, GET));
+            assert_eq!((first, waits, comes), ((200, 5), second, third), "{when_all_down}");
+            stage.assert_all_is_given_back(when_all_down).await;
+        });
+    }
+}
+
+#[test]
+fn who_waits_for_an_ejected_backend_is_refused_at_once() {
+    run(async || {
+        let conf = format!("{QUEUE}[upstream.outlier]\nconsecutive_failures = 1\n");
+        let stage = Stage::new(&conf, ROUTE, &[Act::Wait(Duration::from_secs(5)), Act::Close]);
+        let (_, waits) = join!(ask(&stage, 0, GET), ask(&stage, 100, GET));
+        assert_eq!(waits, (503, 4));
+        stage.assert_all_is_given_back("an ejection").await;
+    });
+}
