@@ -68,6 +68,8 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
 pub struct Budget {
     percent: Cell<f64>,
     minimum: Cell<f64>,
+    /// What has come together of a minimum of less than one in the window: a worker's share of a small one.
+    spare: Cell<f64>,
     /// Retries that may be made, as of `at`; fractions add up.
     requests: Cell<f64>,
     retries: Cell<f64>,
@@ -83,6 +85,7 @@ impl Budget {
         Self {
             percent: Cell::new(f64::from(percent) / 100.0),
             minimum: Cell::new(per_second * WINDOW.as_secs_f64()),
+            spare: Cell::new(0.0),
             requests: Cell::new(0.0),
             retries: Cell::new(0.0),
             at: Cell::new(Moment::default()),
@@ -105,9 +108,10 @@ impl Budget {
     pub fn try_retry(&self, now: Moment) -> bool {
         self.age(now);
         let most = self.percent.get() * self.requests.get() + self.minimum.get();
-        let is_left = self.retries.get() + 1.0 <= most;
+        let is_left = self.retries.get() + 1.0 <= most || self.spare.get() >= 1.0;
         if is_left {
             self.retries.set(self.retries.get() + 1.0);
+            self.spare.set((self.spare.get() - 1.0).max(0.0));
         }
         is_left
     }
@@ -120,6 +124,11 @@ impl Budget {
             let kept = (-elapsed.as_secs_f64() / WINDOW.as_secs_f64()).exp();
             self.requests.set(self.requests.get() * kept);
             self.retries.set(self.retries.get() * kept);
+            // One of at least one is had within the window.
+            let minimum = self.minimum.get();
+            let gained =
+                if minimum < 1.0 { minimum * elapsed.as_secs_f64() / WINDOW.as_secs_f64() } else { 0.0 };
+            self.spare.set((self.spare.get() + gained).min(1.0));
             self.at.set(now);
         }
     }
@@ -141,6 +150,25 @@ mod tests {
         }
         // 100 s of 1,000 requests a second: 200 + 10 a second, and what the first window has in advance.
         assert!((20_000..22_500).contains(&retries), "{retries}");
+    }
+
+    /// A worker's share of a small minimum: less than one in the window, and that each time in the end.
+    #[test]
+    fn share_of_a_small_minimum_comes_together() {
+        for (workers, most) in [(11, 19), (16, 13), (100, 3)] {
+            let budget = Budget::new(0, 1.0 / f64::from(workers));
+            let mut now = Moment(1_000_000_000_000);
+            let mut retries = 0;
+            for _ in 0..200 {
+                now = now.plus(Duration::from_secs(1));
+                budget.on_request(now);
+                retries += i32::from(budget.try_retry(now));
+            }
+            // And what may be had in advance.
+            assert!((200 / workers..=most).contains(&retries), "{retries} of one of {workers} workers");
+        }
+        let none = Budget::new(0, 0.0);
+        assert!(!(0..200).any(|second| none.try_retry(Moment(second * 1_000_000))));
     }
 
     #[test]
