@@ -229,6 +229,8 @@ fn restore_backend(state: &Value, upstream: &Upstream, backend: &Backend, now: M
     if let Some(since) = duration(at(state, "up_for_us")) {
         shared.up_since.store(now.minus(since).0.max(1), Relaxed);
     }
+    // The ramp of slow start begins where an ejection ends, of which it was told as one that is up just now.
+    shared.up_since.fetch_max(shared.ejected_until.load(Relaxed), Relaxed);
     let ejections = at(state, "ejections");
     let left = Moment(shared.ejected_until.load(Relaxed));
     let over_at = match left > now {
@@ -343,6 +345,9 @@ mod tests {
         assert_eq!(&*down.shared.why(), "3 checks in a row failed");
         assert!(!ejected.is_healthy(later.plus(Duration::from_secs(19))));
         assert!(ejected.is_healthy(later.plus(Duration::from_secs(20))));
+        let begins = later.plus(Duration::from_secs(20)).0;
+        assert_eq!(ejected.shared.up_since.load(Relaxed), begins, "where the ramp of slow start begins");
+        assert_eq!(down.shared.up_since.load(Relaxed), 0);
         let history = *ejected.shared.ejections.lock().unwrap();
         assert_eq!((history.count, history.length, history.is_open), (3, length, true));
         assert_eq!(history.over_at, later.plus(Duration::from_secs(20)));

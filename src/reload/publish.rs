@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    iter::repeat,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -17,13 +18,13 @@ use super::{
 };
 use crate::{
     account,
-    backend::Admin,
+    backend::{Address, Admin},
     cache::store::{Cache, Change, Store},
     listen::{admin_sockets::Each, bind::Bound, listener_sockets::Acquired, mailbox::Message},
     moment::Moment,
     runtime::{ListenerId, Snapshot, registry::Live},
     telemetry::program_log,
-    upstream::conf::BackendState,
+    upstream::{Upstream, conf::BackendState},
 };
 
 impl Engine {
@@ -159,20 +160,25 @@ pub(super) fn settle_states(snapshot: &Snapshot, before: Option<&Snapshot>) {
         .collect();
     let now = Moment::now();
     for upstream in &snapshot.upstreams {
-        if old.get(&upstream.name).is_some_and(|old| Arc::ptr_eq(old, upstream)) {
+        // An upstream that is new as a whole has nothing to ramp up against.
+        let old = old.get(&upstream.name);
+        if old.is_some_and(|old| Arc::ptr_eq(old, upstream)) {
             continue;
         }
         upstream.queue.set_most(upstream.conf.queue.size as usize);
-        for (backend, conf) in upstream.backends.iter().zip(&upstream.conf.backend) {
+        let is_added = old.map(|old| added(upstream, old)).into_iter().flatten().chain(repeat(false));
+        for ((backend, conf), is_added) in upstream.backends.iter().zip(&upstream.conf.backend).zip(is_added)
+        {
             let state = match conf.state {
                 BackendState::Enabled => Admin::Enabled,
                 BackendState::Draining => Admin::Draining,
                 BackendState::Disabled => Admin::Disabled,
             };
             let was = backend.shared.admin.swap(state as u8, Relaxed);
-            if state == Admin::Enabled && was != Admin::Enabled as u8 {
-                // It comes back, and may be cold.
-                backend.shared.up_since.store(now.0, Relaxed);
+            let comes_back = state == Admin::Enabled && was != Admin::Enabled as u8;
+            if comes_back || is_added {
+                // It may be cold. One that is ejected for longer has a later beginning.
+                backend.shared.up_since.fetch_max(now.0, Relaxed);
             }
             backend.set_limit();
         }
@@ -180,6 +186,19 @@ pub(super) fn settle_states(snapshot: &Snapshot, before: Option<&Snapshot>) {
         // There may be room for those who wait, or nothing to wait for.
         upstream.queue.call_if_free(now);
     }
+}
+
+/// For each backend whether the generation before did not have it. The addresses of a name that has been looked up since
+/// then, for the first time, are what was there under the name.
+fn added(upstream: &Upstream, old: &Upstream) -> Vec<bool> {
+    let names = old.backends.iter().filter(|it| matches!(it.address, Address::Host { .. }));
+    let names: HashSet<String> = names.map(|it| it.address.configured()).collect();
+    let was_there = |address: &Address| {
+        matches!(address, Address::OfName { .. }) && names.contains(&address.configured())
+    };
+    let map = upstream.map_from(old);
+    let backends = upstream.backends.iter().zip(map);
+    backends.map(|(backend, from)| from.is_none() && !was_there(&backend.address)).collect()
 }
 
 #[cfg(test)]
@@ -243,5 +262,77 @@ mod tests {
         assert!(names.any(|name| name.to_string_lossy().starts_with("missed-")));
         drop((with, registry));
         fs::remove_dir_all(folder).unwrap();
+    }
+}
+
+#[cfg(test)]
+mod ramp_tests {
+    use super::*;
+    use crate::{
+        config,
+        runtime::{build, registry::Registry},
+        tls::tickets::Tickets,
+    };
+
+    struct Generations {
+        registry: Registry,
+        tickets: Arc<Tickets>,
+        current: Option<Snapshot>,
+    }
+
+    impl Generations {
+        /// Another generation, with these backends of `app` and this more.
+        fn publish(&mut self, backends: &str, more: &str) {
+            let text = format!(
+                "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n[[route]]\nname = \"all\"\n\
+                 upstream = \"app\"\n[[upstream]]\nname = \"app\"\nslow_start = \"30s\"\nbackend = [{backends}]\n{more}"
+            );
+            let config = config::parse(&text, "test.toml".as_ref()).unwrap();
+            let before = self.current.as_ref();
+            let generation = before.map_or(1, |before| before.generation + 1);
+            let builder =
+                build::Builder { generation, registry: &self.registry, tickets: &self.tickets, before };
+            let snapshot = builder.build(config).unwrap();
+            settle_states(&snapshot, before);
+            self.current = Some(snapshot);
+        }
+
+        /// For each backend of an upstream the beginning of its ramp.
+        fn ramps(&self, upstream: usize) -> Vec<u64> {
+            let backends = &self.current.as_ref().unwrap().upstreams[upstream].backends;
+            backends.iter().map(|backend| backend.shared.up_since.load(Relaxed)).collect()
+        }
+    }
+
+    #[test]
+    fn only_what_is_added_to_a_running_upstream_ramps_up() {
+        let tickets = Tickets::new(Moment::now()).unwrap();
+        let mut generations = Generations { registry: Registry::new(1), tickets, current: None };
+        let (a, b) = ("{ address = \"127.0.0.1:1\" }", "{ address = \"127.0.0.1:2\" }");
+        generations.publish(a, "");
+        assert_eq!(generations.ramps(0), [0], "a fleet that starts has nothing to ramp up against");
+        let other = format!("[[upstream]]\nname = \"other\"\nbackend = [{a}]\n");
+        generations.publish(&format!("{a}, {b}"), &other);
+        assert_eq!(generations.ramps(1), [0], "the same of an upstream that is new");
+        let ramps = generations.ramps(0);
+        assert!(ramps[0] == 0 && ramps[1] > 0, "{ramps:?}");
+        // Whatever else changes of it.
+        generations.publish(&format!("{b}, {}", a.replace(" }", ", weight = 2 }")), &other);
+        assert_eq!(generations.ramps(0), [ramps[1], 0]);
+    }
+
+    #[test]
+    fn enabled_while_it_is_ejected_it_ramps_up_behind_that() {
+        let tickets = Tickets::new(Moment::now()).unwrap();
+        let mut generations = Generations { registry: Registry::new(1), tickets, current: None };
+        let disabled = "{ address = \"127.0.0.1:1\", state = \"disabled\" }";
+        generations.publish(disabled, "");
+        let later = Moment::now().plus(Duration::from_secs(300)).0;
+        let shared = generations.current.as_ref().unwrap().upstreams[0].backends[0].shared.clone();
+        shared.ejected_until.store(later, Relaxed);
+        shared.up_since.store(later, Relaxed);
+        generations.publish(&disabled.replace("disabled", "enabled"), "");
+        assert_eq!(shared.admin.load(Relaxed), Admin::Enabled as u8);
+        assert_eq!(generations.ramps(0), [later]);
     }
 }
