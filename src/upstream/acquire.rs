@@ -33,8 +33,8 @@ pub struct Acquire<'a> {
 
 impl Acquire<'_> {
     /// A place at a backend, at once or after waiting in the queue, and when it was had. Backends that were `tried` are taken only where
-    /// there is no other. Fails with [`Kind::NoBackend`], [`Kind::QueueFull`], [`Kind::QueueTimeout`] or
-    /// [`Kind::ClientGone`].
+    /// there is no other. Fails with [`Kind::NoBackend`], [`Kind::QueueFull`], [`Kind::QueueTimeout`], [`Kind::RouteTimeout`]
+    /// or [`Kind::ClientGone`].
     pub async fn pick<W: Waiter>(&self, tried: &[usize], waiter: &mut W) -> Result<(Permit, Moment)> {
         let worker_upstream = self.worker_upstream;
         let now = waiter.now();
@@ -141,7 +141,7 @@ impl Acquire<'_> {
                 if waiter.poll_gone(cx).is_ready() {
                     return Poll::Ready(Err(Kind::ClientGone));
                 }
-                waiter.deadline().poll_elapsed(cx).map(|()| Err(Kind::QueueTimeout))
+                waiter.deadline().poll_elapsed(cx).map(|()| Err(self.elapsed(Kind::QueueTimeout)))
             })
             .await?;
             again = Some(place.served());

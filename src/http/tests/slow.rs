@@ -27,6 +27,27 @@ fn a_silent_backend_is_given_up_after_response_timeout() {
 }
 
 #[test]
+fn route_time_that_ends_in_the_queue_is_a_504() {
+    run(async || {
+        let routes = "[[route]]\nname = \"slow\"\npaths = [\"/slow\"]\nupstream = \"app\"\n\
+            [[route]]\nname = \"all\"\nupstream = \"app\"\ntimeout = \"2s\"\n";
+        let script =
+            [Act::Wait(Duration::from_secs(5)), Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")];
+        let stage = Stage::new("queue = { size = 1, timeout = \"30s\" }", routes, &script);
+        let slow = stage.talk(b"GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let waits = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let begun = Instant::now();
+            (stage.talk(GET).await, begun.elapsed().as_secs())
+        };
+        let (first, (waited, took)) = tokio::join!(slow, waits);
+        assert!(first.starts_with("HTTP/1.1 200 "), "{first}");
+        assert!(waited.starts_with("HTTP/1.1 504 ") && took == 2, "after {took} s: {waited}");
+        stage.assert_all_is_given_back("the end of a route's time").await;
+    });
+}
+
+#[test]
 fn a_stalled_body_breaks_off_and_is_not_ended() {
     run(async || {
         let script = [
