@@ -58,7 +58,7 @@ impl<'a> ForwardRequest<'a> {
     pub(super) async fn run<D: Downstream>(
         &mut self,
         permit: &Permit,
-        begun: Moment,
+        mut begun: Moment,
         bound: Option<Http1Stream>,
         exchange: &mut Exchange,
         client: &mut D,
@@ -66,11 +66,12 @@ impl<'a> ForwardRequest<'a> {
         let may_speak_http2 = self.may_speak_http2(exchange)?;
         let must_speak_http2 = self.target.worker_upstream.upstream.conf.protocol == UpstreamProtocol::H2;
         // A client that is logged in over its connection would be nobody over one that others share.
-        if may_speak_http2
-            && (must_speak_http2 || bound.is_none())
-            && let Some(answered) = self.run_http2(permit, exchange, client).await?
-        {
-            return Ok(answered);
+        if may_speak_http2 && (must_speak_http2 || bound.is_none()) {
+            if let Some(answered) = self.run_http2(permit, exchange, client).await? {
+                return Ok(answered);
+            }
+            // That it speaks HTTP/1.1 may have been learned by connecting, which has a time of its own.
+            begun = Moment::now();
         }
         exchange.facts.backend_version = None;
         // What may not be sent twice goes over a connection that was used a moment ago, or over a new one: the backend

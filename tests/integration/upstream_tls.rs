@@ -6,6 +6,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, mpsc},
+    time::Duration,
 };
 
 use rustls::{
@@ -42,11 +43,13 @@ struct Manner<'a> {
     /// The authority that clients need a certificate of.
     clients_ca: Option<&'a str>,
     version: &'static SupportedProtocolVersion,
+    /// How long it waits before a handshake.
+    pause: Duration,
 }
 
 impl Default for Manner<'_> {
     fn default() -> Self {
-        Self { certificate: "demo", clients_ca: None, version: &TLS13 }
+        Self { certificate: "demo", clients_ca: None, version: &TLS13, pause: Duration::ZERO }
     }
 }
 
@@ -80,10 +83,14 @@ impl Backend {
         let address = listener.local_addr().unwrap();
         let backend = Self { address, seen: Arc::default(), speakers: Arc::default() };
         let (seen, speakers) = (backend.seen.clone(), backend.speakers.clone());
+        let pause = manner.pause;
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (config, seen, speakers) = (config.clone(), seen.clone(), speakers.clone());
-                std::thread::spawn(move || serve(stream.unwrap(), &config, &seen, &speakers));
+                std::thread::spawn(move || {
+                    std::thread::sleep(pause);
+                    serve(stream.unwrap(), &config, &seen, &speakers);
+                });
             }
         });
         backend
@@ -321,6 +328,21 @@ fn without_a_name_the_backends_host_is_asked_for() {
     let before = backend.requests();
     is_refused(&backend.proxied(folder, "ca = \"own-ca.pem\"\n"));
     assert_eq!(backend.requests(), before);
+}
+
+/// That it speaks HTTP/1.1 is learned by connecting, which has a limit of its own.
+#[test]
+fn time_to_connect_is_not_of_the_answer() {
+    let folder = tls::folder();
+    let backend =
+        Backend::start(&folder, &Manner { pause: Duration::from_millis(1500), ..Manner::default() });
+    let conf = "protocol = \"auto\"\nresponse_timeout = \"1s\"\n---\n";
+    let more = format!("{conf}{LENIENT}[upstream.tls]\nca = \"ca.pem\"\nserver_name = \"example.com\"\n");
+    let proxy = Proxy::start_in(folder, &config_of(&[backend.address.to_string()], "", &more));
+    let mut client = proxy.connect();
+    // What is not tried again.
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(client.response("POST").text(), "hello");
 }
 
 const CHECKED: &str = "[upstream.health_check]\npath = \"/health\"\ninterval = \"20ms\"\ntimeout = \"10s\"\nrise = 1\ninitial = \"down\"\n";
