@@ -175,9 +175,10 @@ impl<'a> ForwardRequest<'a> {
         Ok(Answered { body, switched: is_tunnel.then(|| self.head.switched_to()), options })
     }
 
-    /// The beginning of an attempt whose head is written.
+    /// The beginning of an attempt whose head is written. A client of whose body some is here, or all, waits for nothing.
     pub(super) fn begin_progress<D: Downstream>(&self, client: &D, now: Moment) -> Progress {
-        let is_waiting_for_100 = self.head.expects_continue && !client.has_body_bytes();
+        let has_some = || self.upload.bytes > 0 || self.upload.is_ended() || client.has_body_bytes();
+        let is_waiting_for_100 = self.head.expects_continue && !has_some();
         Progress {
             scan: Scan::default(),
             limits: self.target.worker_upstream.upstream.conf.limits.of_head(),
@@ -311,6 +312,8 @@ impl<'a> ForwardRequest<'a> {
             }
             client.interim(&exchange.response);
             self.is_interim_sent |= !is_continue;
+            // Another attempt asks for no other.
+            self.head.expects_continue &= !is_continue;
         }
         if is_continue {
             *continue_at = None;
@@ -318,7 +321,9 @@ impl<'a> ForwardRequest<'a> {
         Ok(())
     }
 
-    pub(super) fn say_continue<D: Downstream>(&self, client: &mut D) {
+    /// Tells the client to go on, once for all attempts.
+    pub(super) fn say_continue<D: Downstream>(&mut self, client: &mut D) {
+        self.head.expects_continue = false;
         if client.takes_interim() {
             client.interim(&ResponseHead { status: 100, ..ResponseHead::default() });
         }

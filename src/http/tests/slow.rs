@@ -78,6 +78,35 @@ fn a_stalled_upload_does_not_count_against_the_backend() {
     });
 }
 
+/// The body is here when another attempt begins: nobody waits for a 100, nor gets another.
+#[test]
+fn another_attempt_asks_for_no_other_100() {
+    run(async || {
+        let stage = Stage::new("", ROUTE, &[Act::Wait(Duration::from_secs(5)), Act::Close]);
+        let (mut client, mut connection) = stage.connect();
+        tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+        let begun = Instant::now();
+        let head = b"PUT / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+        client.write_all(head).await.unwrap();
+        let mut room = [0; 4096];
+        let length = client.read(&mut room).await.unwrap();
+        assert!(room[..length].starts_with(b"HTTP/1.1 100 ") && room[..length].ends_with(b"\r\n\r\n"));
+        assert_eq!(begun.elapsed().as_secs(), 1, "the backend says none");
+        client.write_all(b"ab").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // What comes behind the break, which is five seconds after the body.
+        stage.script(&[Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert_eq!(begun.elapsed().as_secs(), 6, "nothing was waited for");
+        let requests = stage.backend.requests.borrow();
+        assert_eq!(requests.len(), 2);
+        assert!(requests.iter().all(|request| request.ends_with("\r\n\r\nab")));
+        assert!(!requests[1].to_ascii_lowercase().contains("\r\nexpect:"), "{}", requests[1]);
+    });
+}
+
 #[test]
 fn a_trickled_upload_ends_by_the_least_rate() {
     run(async || {
