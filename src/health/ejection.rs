@@ -86,15 +86,46 @@ impl Ejector {
     }
 
     /// Ejects a backend until then because another node has, unless too many others are ejected here: what nodes have found
-    /// out adds up to no more than one of them may eject. One that is ejected stays so until the later end.
-    pub fn learn(&self, index: usize, backends: &[Arc<Backend>], until: Moment, now: Moment) {
-        let Some(backend) = backends.get(index) else { return };
+    /// out adds up to no more than one of them may eject. One that is ejected stays so until the later end, of which nothing
+    /// is said before it comes.
+    pub fn learn(
+        &self,
+        index: usize,
+        backends: &[Arc<Backend>],
+        until: Moment,
+        now: Moment,
+    ) -> Option<Change> {
+        let backend = backends.get(index)?;
         let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_ejected(backend, now) || self.may_eject(backend, backends, now) {
-            // In this order: the ramp of slow start begins where the ejection ends.
-            backend.shared.up_since.fetch_max(until.0, Relaxed);
-            backend.shared.ejected_until.fetch_max(until.0, Relaxed);
+        let was_ejected = is_ejected(backend, now);
+        if !was_ejected && !self.may_eject(backend, backends, now) {
+            return None;
         }
+        let mut history = history(backend);
+        let shared = &backend.shared;
+        let before = Moment(shared.ejected_until.load(Relaxed));
+        if until <= before.max(now) {
+            return None;
+        }
+        history.length = match was_ejected {
+            true => whole_seconds(history.length.saturating_add(until.since(before))),
+            false => whole_seconds(until.since(now)),
+        };
+        if !was_ejected {
+            // What is forgiven already stays so: from here on, calm is counted from the end of this one.
+            history.count = self.count_in_force(&history, now);
+        }
+        history.over_at = until;
+        history.is_open = true;
+        // In this order: the ramp of slow start begins where the ejection ends.
+        shared.up_since.fetch_max(until.0, Relaxed);
+        shared.ejected_until.fetch_max(until.0, Relaxed);
+        if was_ejected {
+            return None;
+        }
+        let reason: Arc<str> = format!("another node has ejected it, for {:?}", history.length).into();
+        shared.set_why(Arc::clone(&reason));
+        Some(Change { index, condition: Condition::Ejected, reason })
     }
 
     /// Notes the ejections whose time is over, and gives them, each once; to be called about every second.
@@ -102,7 +133,8 @@ impl Ejector {
         let mut changes = Vec::new();
         for (index, backend) in backends.iter().enumerate() {
             let mut history = history(backend);
-            if !history.is_open || history.over_at > now {
+            // By the end that holds, which another node or another generation may have moved.
+            if !history.is_open || is_ejected(backend, now) {
                 continue;
             }
             history.is_open = false;
@@ -139,6 +171,14 @@ impl Ejector {
         let base = self.ejection.base_ejection;
         // A base beyond the cap was asked for, so it holds.
         base.saturating_mul(count).min(LONGEST.max(base))
+    }
+}
+
+/// What another node tells of comes again and again, each time a moment more or less.
+fn whole_seconds(length: Duration) -> Duration {
+    match length.saturating_add(Duration::from_millis(500)).as_secs() {
+        0 => length,
+        seconds => Duration::from_secs(seconds),
     }
 }
 

@@ -152,8 +152,8 @@ impl Passive {
     }
 
     /// Takes in that another node has ejected a backend until then.
-    pub fn learn_ejection(&self, index: usize, until: Moment, now: Moment) {
-        self.ejector.learn(index, &self.backends, until, now);
+    pub fn learn_ejection(&self, index: usize, until: Moment, now: Moment) -> Option<Change> {
+        self.ejector.learn(index, &self.backends, until, now)
     }
 
     /// The backends, which are those of one generation.

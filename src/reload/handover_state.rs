@@ -141,7 +141,12 @@ pub fn learn_ejections(backends: &Value, snapshot: &Snapshot, now: Moment) {
         let left = duration(at(it, "ejected_for_us")).filter(|_| !is_peer).filter(|left| !left.is_zero());
         if let Some(until) = left.map(|left| now.plus(left.min(LONGEST_EJECTION))) {
             // The longer of the two, so that it is the same in whatever order they come.
-            upstream.passive.learn_ejection(index, until, now);
+            let change = upstream.passive.learn_ejection(index, until, now);
+            change.iter().for_each(|change| upstream.log_change(change));
+            if change.is_some() {
+                // There may be nothing to wait for any more.
+                upstream.queue.call_if_free(now);
+            }
         }
     });
 }

@@ -68,6 +68,31 @@ fn five_failures_in_a_row_over_all_workers_eject() {
 }
 
 #[test]
+fn ejection_of_another_node_is_told_and_moves_the_end() {
+    let fleet = fleet(4);
+    let passive = Passive::new(RULES, &fleet, 1);
+    assert!(repeat(&passive, BAD, 5, at(0)).is_some());
+    assert_eq!(passive.learn_ejection(0, at(20), at(5)), None, "it is ejected for longer");
+    assert_eq!(passive.learn_ejection(0, at(60), at(10)), None, "it is ejected already");
+    assert_eq!(passive.report_ended(at(31)), [], "its end is another now");
+    assert!(!fleet[0].is_healthy(at(59)));
+    let changes = passive.report_ended(at(60));
+    assert_eq!((changes.len(), &*changes[0].reason), (1, "ejection of 60s is over"));
+    // One that this node knows nothing of.
+    let change = passive.learn_ejection(1, at(100), at(70)).unwrap();
+    assert_eq!((change.index, change.condition), (1, Condition::Ejected));
+    assert_eq!(&*change.reason, "another node has ejected it, for 30s");
+    assert_eq!(fleet[1].shared.why(), change.reason);
+    // It is told of again and again.
+    let again = at(100).plus(Duration::from_millis(3));
+    assert_eq!(passive.learn_ejection(1, again, at(71)), None);
+    assert_eq!(passive.report_ended(at(99)), []);
+    let changes = passive.report_ended(at(101));
+    assert_eq!((changes[0].index, &*changes[0].reason), (1, "ejection of 30s is over"));
+    assert_eq!(passive.report_ended(at(102)), []);
+}
+
+#[test]
 fn half_of_twenty_recent_requests_eject_not_of_fewer() {
     let fleet = fleet(2);
     let passive = Passive::new(RULES, &fleet, 2);
