@@ -54,11 +54,17 @@ pub(super) fn by_address(
     client: IpAddr,
     now: Moment,
 ) -> Result<Backend, Dropped> {
-    let backends = worker_upstream.upstream.backends.iter().enumerate();
+    let backends = &worker_upstream.upstream.backends;
     // Of each the hash with the client; the greatest of those that are there has it (rendezvous hashing).
     let weight = |name: &str| xxh3_64(format!("{client} {name}").as_bytes());
-    let available = backends.filter(|(_, backend)| backend.is_available(now) && backend.weight_at(now) > 0);
-    let best = available.max_by_key(|(_, backend)| weight(&backend.name)).map(|(index, _)| index);
+    let best = |is_backup: bool| {
+        let available =
+            backends.iter().enumerate().filter(|(_, it)| it.backup == is_backup && it.is_available(now));
+        available.max_by_key(|(_, backend)| weight(&backend.name)).map(|(index, _)| index)
+    };
+    // As everywhere, others that are merely full do not wake the backups.
+    let is_any_up = || backends.iter().any(|it| !it.backup && it.is_healthy(now) && it.weight_at(now) > 0);
+    let best = best(false).or_else(|| if is_any_up() { None } else { best(true) });
     let place = best.and_then(|index| worker_upstream.pick_index(index, now));
     match place {
         Some(place) => place.connect_datagrams().map(|socket| Backend { place, socket }).map_err(dropped),
@@ -173,14 +179,40 @@ mod tests {
         [[route]]\nname = \"all\"\nupstream = \"app\"\n[[upstream]]\nname = \"app\"\n\
         backend = [{ address = \"app.test:53\" }, { address = \"127.0.0.1:53\" }]\n";
 
-    #[test]
-    fn backend_whose_name_is_being_looked_up_has_not_failed() {
-        let parsed = config::parse(CONFIG, "test.toml".as_ref()).unwrap();
+    /// The upstream of a configuration, as its only worker sees it.
+    fn worker_upstream(text: &str) -> Rc<WorkerUpstream> {
+        let parsed = config::parse(text, "test.toml".as_ref()).unwrap();
         let tickets = Tickets::new(Moment::now()).unwrap();
         let snapshot = build::build(parsed, 1, &Registry::new(1), &tickets).unwrap();
         let (place, rng) = (WorkerIndex { worker: 0, workers: 1 }, fastrand::Rng::with_seed(1));
         let upstream = snapshot.upstreams[0].clone();
-        let worker_upstream = Rc::new(WorkerUpstream::new(upstream, Arc::default(), place, rng, None));
+        Rc::new(WorkerUpstream::new(upstream, Arc::default(), place, rng, None))
+    }
+
+    #[test]
+    fn backups_get_an_unknown_version_where_no_other_is_up() {
+        let backends = "[{ address = \"127.0.0.1:53\", max_connections = 50 }, { address = \"127.0.0.1:54\", backup = true }]";
+        let text = CONFIG.split_once("backend = ").unwrap().0.to_owned() + &format!("backend = {backends}\n");
+        let worker_upstream = worker_upstream(&text);
+        let (primary, backup) =
+            (&worker_upstream.upstream.backends[0], &worker_upstream.upstream.backends[1]);
+        let now = Moment::now();
+        let of_all = || -> Vec<_> {
+            let client = |last| IpAddr::from([192, 0, 2, last]);
+            let held = (0..100).map(|last| by_address(&worker_upstream, client(last), now));
+            held.filter_map(Result::ok).map(|backend| backend.place.index()).collect()
+        };
+        assert_eq!(of_all(), [0; 100]);
+        primary.shared.in_flight.0.store(50, Relaxed);
+        assert_eq!(of_all(), [0; 0], "it is full, and no more than that");
+        primary.shared.probed.store(crate::backend::Probed::Down as u8, Relaxed);
+        assert_eq!(of_all(), [1; 100]);
+        assert_eq!(backup.in_flight(), 0);
+    }
+
+    #[test]
+    fn backend_whose_name_is_being_looked_up_has_not_failed() {
+        let worker_upstream = worker_upstream(CONFIG);
         let (named, other) = (&worker_upstream.upstream.backends[0], &worker_upstream.upstream.backends[1]);
         let (client, now) = (IpAddr::from([192, 0, 2, 1]), Moment::now());
         for _ in 0..4 {
