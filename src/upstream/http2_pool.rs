@@ -13,6 +13,8 @@ pub struct Http2Pool {
     connections: RefCell<Vec<Rc<BackendConnection>>>,
     /// The backend said by ALPN that it speaks HTTP/1.1 (`protocol = "auto"`).
     speaks_http1: Cell<bool>,
+    /// Streams that a connection carries at once, as the backend said last; 0 before it has.
+    most_streams: Cell<usize>,
     /// Its backend is gone: connections end with their streams.
     is_closed: Cell<bool>,
 }
@@ -28,7 +30,8 @@ pub enum Next {
     New,
 }
 
-/// Exchanges that may wait for a connection that is being made, before another is.
+/// Exchanges that may wait for a connection that is being made, before another is; fewer where the backend is known to
+/// take fewer, so that nobody waits for a place that there will not be.
 const MOST_PROMISED: usize = 80;
 
 impl Http2Pool {
@@ -40,11 +43,12 @@ impl Http2Pool {
         let mut beginning = None;
         for connection in connections.iter().filter(|connection| connection.takes_streams()) {
             if connection.is_beginning() {
-                let has_room = connection.promised() < MOST_PROMISED;
+                let has_room = connection.promised() < self.most_promised();
                 beginning = beginning.or_else(|| has_room.then_some(connection));
                 continue;
             }
             let (open, most) = connection.streams();
+            self.most_streams.set(most);
             if open * 5 < most * 4 {
                 return Next::There(connection.clone());
             }
@@ -81,6 +85,13 @@ impl Http2Pool {
     /// Notes that it said so.
     pub fn set_http1(&self) {
         self.speaks_http1.set(true);
+    }
+
+    fn most_promised(&self) -> usize {
+        match self.most_streams.get() {
+            0 => MOST_PROMISED,
+            most => most.min(MOST_PROMISED),
+        }
     }
 
     /// Forgets connections that are over.

@@ -1,6 +1,6 @@
-//! Backends of HTTP/2, and the connections to them that a reload closes.
+//! Backends of HTTP/2, and the connections to them that a reload closes, or that are too few.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -67,5 +67,24 @@ fn who_waits_for_a_connection_keeps_it() {
         assert!(asked.0.starts_with("HTTP/1.1 200 "), "{}", asked.0);
         assert!(asked.1.starts_with("HTTP/1.1 200 "), "{}", asked.1);
         assert_eq!(stage.backend.connections.get(), 1);
+    });
+}
+
+/// Each connection takes one at a time, which nobody knows before the first is there.
+#[test]
+fn burst_to_a_cold_backend_of_few_streams_is_served() {
+    run(async || {
+        let route = format!("max_connections = 0\n{ROUTE}");
+        let stage = Rc::new(Stage::new(HTTP2, &route, &[]));
+        stage.speak_http2(1);
+        let ask = |_| {
+            let stage = stage.clone();
+            tokio::task::spawn_local(async move { stage.talk(GET).await })
+        };
+        let asked: Vec<_> = (0..40).map(ask).collect();
+        for answer in asked {
+            let answer = answer.await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        }
     });
 }
