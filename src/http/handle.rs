@@ -13,7 +13,7 @@ use super::{
     respond::{self, Reply},
     routing, trace,
     upgrade::Tunnel,
-    upgrade_request,
+    upgrade_request, writeback,
 };
 use crate::{
     account,
@@ -132,6 +132,9 @@ async fn serve<D: Downstream>(
         Some(cache) if !plan.is_upgrade && !is_elsewhere => {
             Box::pin(cached::serve(&context, cache, plan, exchange, client)).await?;
             Ok(None)
+        }
+        Some(cache) if !is_elsewhere && writeback::is_write(plan, exchange) => {
+            Box::pin(writeback::serve_upgrade(&context, cache, plan, exchange, client)).await
         }
         Some(_) | None => proxy::proxy(&context, plan, exchange, client).await,
     }

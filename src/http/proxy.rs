@@ -77,13 +77,23 @@ pub(super) async fn proxy<D: Downstream>(
 ) -> Result<Option<UpstreamResponse>> {
     let answer = ask(context, plan, exchange, client).await?;
     if answer.response.is_tunnel() {
-        let backend = context.backend(exchange);
-        let reply =
-            Reply { affinity: answer.affinity, backend, ..Reply::on(context.listener, context.route) };
-        respond::begin(&reply, (None, None), exchange, client)?;
-        return Ok(Some(answer.response));
+        return begin_tunnel(context, answer, exchange, client).map(Some);
     }
     deliver(context, answer, None, exchange, client).await.map(|()| None)
+}
+
+/// Sends the client the head of an answer that became a tunnel, and gives its response.
+pub(super) fn begin_tunnel<D: Downstream>(
+    context: &RouteContext<'_>,
+    answer: Answer,
+    exchange: &mut Exchange,
+    client: &mut D,
+) -> Result<UpstreamResponse> {
+    let Answer { response, affinity } = answer;
+    let backend = context.backend(exchange);
+    let reply = Reply { affinity, backend, ..Reply::on(context.listener, context.route) };
+    respond::begin(&reply, (None, None), exchange, client)?;
+    Ok(response)
 }
 
 /// Sends the request to a backend and gives its answer, whose head is in `exchange.response`.

@@ -43,7 +43,9 @@ pub(crate) fn wants_tunnel(route: &Route, exchange: &mut Exchange) -> Result<boo
         fields.push_known(Known::Upgrade, WEBSOCKET);
         return check_opening(&exchange.request).map(|()| true);
     }
-    if list(fields.all_known(Known::Upgrade)).all(|protocol| is_allowed(&protocol)) {
+    // One that names nothing asks for nothing.
+    let names_any = list(fields.all_known(Known::Upgrade)).next().is_some();
+    if names_any && list(fields.all_known(Known::Upgrade)).all(|protocol| is_allowed(&protocol)) {
         return Ok(true);
     }
     let allowed: Vec<&[u8]> = list(fields.all_known(Known::Upgrade)).filter(is_allowed).collect();

@@ -20,6 +20,7 @@ use invalidate::invalidate;
 use crate::{
     cache::{
         conf::WritePolicy,
+        key::Use,
         status::{CacheStatus, Forward},
         store::Cache,
     },
@@ -28,11 +29,13 @@ use crate::{
     h1::Method,
     http::{
         active::ActiveExchange,
+        answer::Answer,
         context::{RequestPlan, RouteContext},
         proxy,
     },
     runtime::{Route, Snapshot},
     telemetry::cache_result::CacheResult,
+    upstream::UpstreamResponse,
     writeback::counters::Result as Counted,
 };
 
@@ -65,8 +68,31 @@ pub(in crate::http) async fn serve<D: Downstream>(
     }
 }
 
-/// Passes a write on. Once the origin has answered that it was done, and before the client hears so, what is stored of
-/// it is taken out.
+/// Whether a request changes something.
+pub(in crate::http) fn is_write(plan: RequestPlan, exchange: &Exchange) -> bool {
+    Use::of(&exchange.request, plan.framing) == Use::Invalidate
+}
+
+/// Serves a request that changes something, and asks for a tunnel besides; gives the response where it became one. A
+/// backend may ignore what is asked (RFC 9110 §7.8), and has a write then as any other. It is not acknowledged here:
+/// whether there is a tunnel is the origin's to say.
+pub(in crate::http) async fn serve_upgrade<D: Downstream>(
+    context: &RouteContext<'_>,
+    cache: &Arc<Cache>,
+    plan: RequestPlan,
+    exchange: &mut ActiveExchange,
+    client: &mut D,
+) -> Result<Option<UpstreamResponse>> {
+    exchange.cache = Some(CacheResult::Bypass);
+    accept::take_turn(context, cache, exchange).await?;
+    let answer = proxy::ask(context, plan, exchange, client).await?;
+    if answer.response.is_tunnel() {
+        return proxy::begin_tunnel(context, answer, exchange, client).map(Some);
+    }
+    conclude(context, cache, answer, exchange, client).await.map(|()| None)
+}
+
+/// Passes a write on.
 async fn around<D: Downstream>(
     context: &RouteContext<'_>,
     cache: &Arc<Cache>,
@@ -75,6 +101,17 @@ async fn around<D: Downstream>(
     client: &mut D,
 ) -> Result<()> {
     let answer = proxy::ask(context, plan, exchange, client).await?;
+    conclude(context, cache, answer, exchange, client).await
+}
+
+/// Once the origin has answered that a write was done, and before the client hears so, what is stored of it is taken out.
+async fn conclude<D: Downstream>(
+    context: &RouteContext<'_>,
+    cache: &Arc<Cache>,
+    answer: Answer,
+    exchange: &mut ActiveExchange,
+    client: &mut D,
+) -> Result<()> {
     let counted =
         if invalidate(context.route, cache, exchange) > 0 { Counted::Invalidated } else { Counted::Passed };
     cache.store.writes.count(cache.conf.write_policy, counted);
