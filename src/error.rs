@@ -281,7 +281,7 @@ impl fmt::Display for Kind {
             Self::BodyTimeout => "the request body came too slowly",
             Self::ClientGone => "the client disconnected",
             Self::ClientStalled => "the client stopped reading",
-            Self::Misdirected => "this TLS connection is not for that host",
+            Self::Misdirected => "this TLS connection is not for that request",
             Self::LoopDetected => "the request loops: a backend leads back to this proxy",
             Self::NoRoute => "no route matches",
             Self::ClientDenied => "this client is not allowed",

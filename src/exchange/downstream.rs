@@ -40,6 +40,9 @@ pub trait Downstream: Waiter {
     /// Says that what the client sent makes no sense, so that nothing more is read of its connection.
     fn distrust(&mut self);
 
+    /// Has the connection end behind this response: the client is to make another for what it asks for next.
+    fn end_connection(&mut self);
+
     /// The place for a backend connection that is this client connection's alone; `None` where there was none yet, and
     /// where requests have no connection of their own (HTTP/2, whose streams may be many clients').
     fn bound(&self) -> Option<&BoundConnection> {

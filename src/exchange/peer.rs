@@ -4,10 +4,11 @@ use std::{
     cell::RefCell,
     net::{IpAddr, SocketAddr},
     num::NonZeroU16,
+    sync::Arc,
 };
 
 use super::{version::HttpVersion, via::Via};
-use crate::telemetry::trace::Handshake;
+use crate::{telemetry::trace::Handshake, tls::tickets::Context};
 
 /// Who is at the other end of a client connection.
 #[derive(Debug)]
@@ -103,6 +104,8 @@ pub struct TlsFacts {
     pub has_certificate: bool,
     /// The certificate that the client showed, in DER.
     pub certificate: Option<Box<[u8]>>,
+    /// What it was asked for (`client_auth`); a reload may ask for something else.
+    pub client_auth: Option<Arc<Context>>,
     /// When it was, until the first request takes it for its trace; kept only while tracing is on.
     pub handshake: RefCell<Option<Box<Handshake>>>,
 }

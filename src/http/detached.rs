@@ -80,6 +80,8 @@ impl Downstream for Detached<'_> {
 
     fn distrust(&mut self) {}
 
+    fn end_connection(&mut self) {}
+
     fn is_begun(&self) -> bool {
         false
     }

@@ -78,6 +78,7 @@ async fn serve<D: Downstream>(
         account::refuse();
         return Err(Kind::MemoryFull.into());
     }
+    routing::check_login(listener, exchange, client)?;
     if listener.hears_peers {
         return Box::pin(peers::hear(listener, exchange, client)).await.map(|()| None);
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    error::{Kind, Result},
-    exchange::{Exchange, PathReadings},
+    error::{Kind, ProxyError, Result},
+    exchange::{Downstream, Exchange, PathReadings},
     route::matcher::Facts,
     runtime::{Listener, Route},
 };
@@ -35,6 +35,23 @@ pub(super) fn find_again(
 /// Refuses a request whose path leads to another route where encoded slashes are decoded or parameters dropped.
 pub(crate) fn check(listener: &Listener, exchange: &Exchange) -> Result<()> {
     exchange.readings.as_ref().map_or(Ok(()), |readings| check_readings(listener, exchange, readings))
+}
+
+/// The client of a request must have been let in by what its listener asks of clients now: after a reload it may never have
+/// been asked for that. It comes again over another connection, as this one ends; a session that it resumes then is bound to
+/// the same (`tls::tickets`).
+pub(super) fn check_login<D: Downstream>(
+    listener: &Listener,
+    exchange: &Exchange,
+    client: &mut D,
+) -> Result<()> {
+    let (Some(tls), Some(facts)) = (listener.serves.tls(), &exchange.facts.peer.tls) else { return Ok(()) };
+    // Nearly always the very same one.
+    if facts.client_auth.as_ref().is_none_or(|asked| *asked == tls.client_auth) {
+        return Ok(());
+    }
+    client.end_connection();
+    Err(ProxyError::because(Kind::Misdirected, "its listener asks clients for something else by now"))
 }
 
 /// A request over TLS must be for a host that the connection's certificate is the one for: with

@@ -87,6 +87,10 @@ impl<D: Downstream> Downstream for Tee<'_, D> {
         self.client.distrust();
     }
 
+    fn end_connection(&mut self) {
+        self.client.end_connection();
+    }
+
     fn bound(&self) -> Option<&BoundConnection> {
         self.client.bound()
     }

@@ -208,7 +208,7 @@ async fn open(
     let stream = decrypt(plain, tls, listener).await?;
     let (_, session) = stream.get_ref();
     let is_http2 = session.alpn_protocol() == Some(b"h2");
-    let peer = Rc::new(peer(listener, ends, Some(Box::new(facts(session, begun)))));
+    let peer = Rc::new(peer(listener, ends, Some(Box::new(facts(tls, session, begun)))));
     Some(Opened { stream: Stream::TlsServer(Box::new(stream)), first, peer, is_http2 })
 }
 
@@ -249,7 +249,7 @@ async fn decrypt(mut plain: Plain, tls: &ServerTls, listener: &Listener) -> Opti
 }
 
 /// What a handshake agreed on; `begun` is when it began, where there are traces.
-fn facts(session: &ServerConnection, begun: Option<Moment>) -> TlsFacts {
+fn facts(tls: &ServerTls, session: &ServerConnection, begun: Option<Moment>) -> TlsFacts {
     let version = match session.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLSv1.3",
@@ -269,6 +269,7 @@ fn facts(session: &ServerConnection, begun: Option<Moment>) -> TlsFacts {
             .peer_certificates()
             .and_then(|chain| chain.first())
             .map(|der| der.as_ref().into()),
+        client_auth: Some(tls.client_auth.clone()),
         handshake: RefCell::new(handshake),
     }
 }

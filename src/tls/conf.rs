@@ -61,7 +61,7 @@ choice! {
 section! {
     /// Client certificates (mutual TLS).
     pub struct ClientAuthConf {
-        /// Whether to ask clients for a certificate.
+        /// Whether to ask clients for a certificate. When this or `ca` changes, requests over connections from before get 421, and those connections end. Connections that are passed on (`tcp`), and WebSockets, stay.
         pub mode: ClientAuthMode = "off";
         /// CA certificates that client certificates must chain to.
         pub ca: Option<PathBuf>;

@@ -28,6 +28,8 @@ use crate::error::BuildError;
 pub struct ServerTls {
     /// For the acceptor; the same for all workers.
     pub config: Arc<ServerConfig>,
+    /// What clients are asked for: who was let in by another context is let in by it no more.
+    pub client_auth: Arc<Context>,
     certificates: Arc<Certificates>,
 }
 
@@ -58,7 +60,7 @@ impl ServerTls {
         // Each one costs a sealing and some 200 bytes per handshake. Clients that open several
         // connections at once do so before they have any.
         config.send_tls13_tickets = 1;
-        Ok(Self { config: Arc::new(config), certificates })
+        Ok(Self { config: Arc::new(config), client_auth: Arc::new(context), certificates })
     }
 
     /// The certificate that a connection for `name` gets, as its index in the configuration; names that

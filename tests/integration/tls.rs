@@ -13,6 +13,7 @@ use rustls::{
 
 use crate::support::{
     Client, Origin, Proxy,
+    h2::{self, Http2},
     proxy::config_of,
     tls::{self, Authority, Manner, SECURE, TlsClient, certificate},
 };
@@ -178,6 +179,52 @@ fn an_optional_client_certificate_may_be_absent_not_bad() {
     let client = proxy.tls(&Manner { certificate: Some("demo"), ..Manner::default() });
     assert!(client.and_then(|mut client| client.get("localhost", "/")).is_err());
     assert_eq!(origin.requests().len(), 2);
+}
+
+/// Else a client that keeps its connection busy would keep what a certificate gave it, or go without one, for ever.
+#[test]
+fn reload_of_client_auth_reaches_connections_that_are_open() {
+    let folder = tls::folder();
+    Authority::new(&folder);
+    let origin = Origin::named("hello");
+    let text = |mode: &str, ca: &str, more: &str| {
+        let auth = format!("{SECURE}[listener.client_auth]\nmode = \"{mode}\"\nca = \"{ca}\"\n");
+        config_of(&[origin.address().to_string()], &auth, more)
+    };
+    let proxy = Proxy::start_in(folder, &text("request", "clients-ca.pem", ""));
+    let edit = |config: &str| {
+        let before = proxy.count_logged("configuration in force");
+        proxy.edit(config);
+        proxy.until_logged("configuration in force", before + 1);
+    };
+    let is_ended = |mut client: TlsClient| {
+        let (answer, before) = (client.get("localhost", "/").unwrap(), origin.requests().len());
+        assert!(
+            answer.starts_with("HTTP/1.1 421 ") && answer.contains("\r\nconnection: close\r\n"),
+            "{answer}"
+        );
+        assert!(client.get("localhost", "/").is_err());
+        assert_eq!(origin.requests().len(), before);
+    };
+    let known = Manner { certificate: Some("client"), ..Manner::default() };
+    let mut unknown = proxy.tls(&Manner::default()).unwrap();
+    assert_eq!(unknown.status("localhost", "/"), 200);
+    h2::run(async {
+        let streams = Http2::connect_tls(&proxy).await;
+        assert_eq!(streams.get("/").await.unwrap().0, 200);
+        edit(&text("require", "clients-ca.pem", ""));
+        assert_eq!(streams.get("/").await.unwrap().0, 421);
+        let _however = streams.connection.await.unwrap();
+    });
+    is_ended(unknown);
+    let mut client = proxy.tls(&known).unwrap();
+    assert_eq!(client.status("localhost", "/"), 200);
+    edit(&text("require", "clients-ca.pem", "# Something else.\nretry = { attempts = 1 }\n---\n"));
+    assert_eq!(client.status("localhost", "/"), 200, "nothing that is about it has changed");
+    edit(&text("require", "own-ca.pem", ""));
+    is_ended(client);
+    let again = proxy.tls(&known).and_then(|mut client| client.get("localhost", "/"));
+    assert!(again.is_err(), "the authority is not trusted any more: {again:?}");
 }
 
 #[test]

@@ -164,6 +164,10 @@ impl Downstream for Client<'_> {
         self.is_last = true;
     }
 
+    fn end_connection(&mut self) {
+        self.is_last = true;
+    }
+
     fn bound(&self) -> Option<&BoundConnection> {
         self.bound.as_deref()
     }

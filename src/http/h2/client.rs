@@ -163,6 +163,11 @@ impl Downstream for Client {
         // The frames around it were sound; only this stream is not.
     }
 
+    fn end_connection(&mut self) {
+        self.link.codec().begin_closing();
+        self.link.wake();
+    }
+
     fn is_begun(&self) -> bool {
         self.is_begun
     }
