@@ -24,6 +24,8 @@ pub struct Reader {
     index: usize,
     place: Option<hub::Place>,
     may_lead: bool,
+    /// How far the body was when this one last had to wait for it.
+    come: u64,
 }
 
 /// What came of waiting.
@@ -60,7 +62,7 @@ impl Reader {
     /// A reader that is counted among the fill's already.
     pub(super) fn counted(fill: Arc<Fill>, index: usize) -> Self {
         fill.fills.counts.waiters.fetch_add(1, Relaxed);
-        Self { fill, index, place: None, may_lead: true }
+        Self { fill, index, place: None, may_lead: true, come: 0 }
     }
 
     /// This one asks for nobody else: where who asked failed, it goes, and another one asks.
@@ -92,6 +94,11 @@ impl Reader {
         Poll::Ready(outcome)
     }
 
+    /// How far the body had come when this one last had to wait for it, which may be for what comes much later.
+    pub fn come(&self) -> u64 {
+        self.come
+    }
+
     /// The bytes of the body from an offset on, as far as they are in one piece; `None` at its end.
     pub fn poll_at(&mut self, offset: u64, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
         let mut state = self.fill.state();
@@ -108,6 +115,7 @@ impl Reader {
             At::Broken => Err(ReadError::Broken),
             At::Behind => Err(ReadError::Behind),
             At::NotYet => {
+                self.come = state.tape.pieces.end();
                 state.subscribe();
                 hub::wait(self.fill.id, &mut self.place, cx);
                 return Poll::Pending;

@@ -98,7 +98,13 @@ impl Pump {
         }
         // Both bodies may be under way, and either of them is progress.
         let uploaded = self.source.as_mut().and_then(Source::upstream).map_or(0, |it| it.upload_progress());
-        let stalled = ready!(self.stall.poll(cx, side, sink.sent() + uploaded, sink.deadline()));
+        // Of a fetch what comes is progress too, and none of the client's.
+        let fetched = match (side, &self.source) {
+            (Side::Backend, Some(source)) => source.fetched(),
+            (Side::Backend | Side::Client | Side::Upload, _) => 0,
+        };
+        let progress = sink.sent() + uploaded + fetched;
+        let stalled = ready!(self.stall.poll(cx, side, progress, sink.deadline()));
         self.is_quiet = side == Side::Backend;
         Poll::Ready(Err(stalled))
     }

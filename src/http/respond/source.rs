@@ -113,6 +113,15 @@ impl Source {
         }
     }
 
+    /// How far a fetch is that is waited for: it may bring all that comes before the part that goes out.
+    pub(super) fn fetched(&self) -> u64 {
+        match self {
+            Self::Fill(_, reader) => reader.come(),
+            Self::Staged(staged) => staged.source.fetched(),
+            Self::Upstream(_) | Self::Stored(..) | Self::File(..) | Self::Bytes(_) => 0,
+        }
+    }
+
     /// What there is of the body in other encodings, where all of it goes out from memory.
     pub(super) fn encodings(&self) -> Option<&dyn Kept> {
         self.whole_in_memory().map(|object| &**object as &dyn Kept)

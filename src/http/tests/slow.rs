@@ -64,6 +64,31 @@ fn a_stalled_body_breaks_off_and_is_not_ended() {
     });
 }
 
+/// What is waited for may come last, and all before it is progress; a fetch that stands still is none.
+#[test]
+fn part_far_into_a_fetch_waits_while_that_goes_on() {
+    let routes = "[[cache]]\nname = \"pages\"\nmemory = \"1MiB\"\n\
+        [[route]]\nname = \"cached\"\nupstream = \"app\"\ncache = \"pages\"\n";
+    let get = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nRange: bytes=42-44\r\n\r\n";
+    let head = Act::Send(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 50\r\n\r\n");
+    for (pieces, body, longest) in [(5, "234", 61), (2, "", 45)] {
+        run(async || {
+            let mut script = vec![head.clone()];
+            for _ in 0..pieces {
+                script.extend([Act::Wait(Duration::from_secs(12)), Act::Send(b"0123456789")]);
+            }
+            script.push(Act::Wait(Duration::from_secs(3600)));
+            let stage = Stage::new("body_timeout = \"20s\"", routes, &script);
+            let begun = Instant::now();
+            let answer = stage.talk(get).await;
+            assert!(answer.starts_with("HTTP/1.1 206 "), "{answer}");
+            assert_eq!(answer.split_once("\r\n\r\n").unwrap().1, body, "{pieces} pieces");
+            assert!(begun.elapsed() < Duration::from_secs(longest), "{:?}", begun.elapsed());
+            stage.assert_all_is_given_back("a part far into a fetch").await;
+        });
+    }
+}
+
 #[test]
 fn a_stalled_upload_does_not_count_against_the_backend() {
     run(async || {
