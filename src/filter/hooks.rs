@@ -1,11 +1,11 @@
 //! Where a filter may act: what it does not do, it leaves out.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 
 use super::{answer::Answer, coding::Coding, encoded_head::EncodedHead, stage::Stage};
-use crate::{error::Result, exchange::Exchange, template::Place};
+use crate::{backend::Backend, error::Result, exchange::Exchange, template::Place};
 
 /// A filter, as the path of a request sees it. What one takes for the time of an exchange is given back when that is
 /// dropped, however it ends.
@@ -62,6 +62,8 @@ pub enum Verdict {
 pub struct ResponseFacts<'a> {
     /// Where the request came and went.
     pub place: Place<'a>,
+    /// The backends of the upstream that it is of: which of them made it is not known of what is stored.
+    pub backends: &'a [Arc<Backend>],
     /// Bytes of its body, where that is known.
     pub length: Option<u64>,
     /// Whether Pointsman made it.

@@ -1,9 +1,9 @@
 //! `rewrite` of a route, seen from the other side: what responses say of places, as clients know them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use super::hooks::{Body, Hooks, ResponseFacts};
-use crate::{exchange::Exchange, fields::Known};
+use crate::{backend::Backend, exchange::Exchange, fields::Known};
 
 /// Translates places from what the backend sees to what the client does, where that is asked for: `Location`,
 /// `Content-Location`, `Refresh`, and `Path` and `Domain` of cookies.
@@ -15,6 +15,22 @@ pub struct Translate {
     inner: String,
     /// The host that backends are asked for, in lower case; empty where it is the client's.
     host: String,
+}
+
+/// The names of the backends that a response may be of.
+#[derive(Clone, Copy, Debug)]
+struct Names<'a> {
+    /// Of the one that answered; empty where that is not known.
+    answered: &'a str,
+    /// Of all.
+    backends: &'a [Arc<Backend>],
+}
+
+impl Names<'_> {
+    /// Whether one of them is like this.
+    fn any(&self, is: impl Fn(&str) -> bool) -> bool {
+        is(self.answered) || self.backends.iter().any(|backend| is(&backend.name))
+    }
 }
 
 impl Translate {
@@ -38,7 +54,7 @@ impl Translate {
     }
 
     /// A place as the client sees it; `None` where it stays as it is.
-    fn place(&self, text: &str, exchange: &Exchange, backend: &str) -> Option<String> {
+    fn place(&self, text: &str, exchange: &Exchange, names: Names<'_>) -> Option<String> {
         let scheme =
             text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase()).unwrap_or_default();
         let rest = match &*scheme {
@@ -69,31 +85,31 @@ impl Translate {
             return Some(format!("https://{authority}{path}"));
         }
         // Else what the backend takes itself for, which may know of TLS or a port of the client's nothing.
-        let is_own = is_clients || is(&self.host) || is(backend);
+        let is_own = is_clients || is(&self.host) || names.any(is);
         is_own.then(|| format!("{client_scheme}://{}{path}", exchange.authority))
     }
 
-    fn translate(&self, exchange: &mut Exchange, backend: &str) {
+    fn translate(&self, exchange: &mut Exchange, names: Names<'_>) {
         for name in ["location", "content-location", "refresh"] {
             let Some(value) = exchange.response.fields.get(name) else { continue };
             let Ok(text) = std::str::from_utf8(value) else { continue };
             let (before, place) = if name == "refresh" { split_refresh(text) } else { ("", text) };
             let bare = place.trim_end_matches(['"', '\'']);
             let quote = place.get(bare.len()..).unwrap_or_default();
-            if let Some(place) = self.place(bare, exchange, backend) {
+            if let Some(place) = self.place(bare, exchange, names) {
                 let value = format!("{before}{place}{quote}");
                 exchange.response.fields.set(name, value.as_bytes());
             }
         }
         if exchange.response.fields.has(Known::SetCookie) {
-            self.translate_cookies(exchange, backend);
+            self.translate_cookies(exchange, names);
         }
     }
 
-    fn translate_cookies(&self, exchange: &mut Exchange, backend: &str) {
+    fn translate_cookies(&self, exchange: &mut Exchange, names: Names<'_>) {
         let cookies: Vec<Vec<u8>> = {
             let values = exchange.response.fields.all_known(Known::SetCookie);
-            values.map(|value| self.cookie(value, exchange, backend)).collect()
+            values.map(|value| self.cookie(value, exchange, names)).collect()
         };
         let fields = &mut exchange.response.fields;
         fields.remove_known(Known::SetCookie);
@@ -102,7 +118,7 @@ impl Translate {
 
     /// A cookie with the path that the client knows, and without the backend's own domain: then it is the client's host's
     /// (RFC 6265 §5.3).
-    fn cookie(&self, value: &[u8], exchange: &Exchange, backend: &str) -> Vec<u8> {
+    fn cookie(&self, value: &[u8], exchange: &Exchange, names: Names<'_>) -> Vec<u8> {
         let Ok(text) = std::str::from_utf8(value) else { return value.to_vec() };
         let attribute = |part: &str| {
             let (name, value) = part.split_once('=')?;
@@ -120,8 +136,8 @@ impl Translate {
                 }
                 Some((name, domain)) if name == "domain" => {
                     let host = domain.trim_start_matches('.');
-                    let is_backends = host.eq_ignore_ascii_case(without_port(&self.host))
-                        || host.eq_ignore_ascii_case(without_port(backend));
+                    let is = |name: &str| host.eq_ignore_ascii_case(without_port(name));
+                    let is_backends = is(&self.host) || names.any(is);
                     if is_backends && !host.eq_ignore_ascii_case(&exchange.host) {
                         continue;
                     }
@@ -145,21 +161,42 @@ impl Hooks for Translate {
 
     fn on_response(&self, exchange: &mut Exchange, facts: &ResponseFacts<'_>) -> Body {
         if !facts.is_own {
-            self.translate(exchange, facts.place.backend);
+            let names = Names { answered: facts.place.backend, backends: facts.backends };
+            self.translate(exchange, names);
         }
         Body::Kept
     }
 }
 
-/// What of a path is behind a prefix of whole segments; `/` where that is all.
+/// What of a path is behind a prefix of whole segments, in whichever spelling that is there; `/` where that is all.
 fn behind<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
-    match path.strip_prefix(prefix)? {
+    let (mut rest, mut left) = (path.as_bytes(), prefix.as_bytes());
+    while let Some((expected, others)) = first_sign(left) {
+        let (found, behind) = first_sign(rest)?;
+        if found != expected {
+            return None;
+        }
+        (rest, left) = (behind, others);
+    }
+    match path.get(path.len() - rest.len()..)? {
         "" => Some("/"),
         rest if rest.starts_with('/') => Some(rest),
         // Behind the prefix may come what is no path any more.
         rest if rest.starts_with(['?', '#']) => Some(rest),
         _ => None,
     }
+}
+
+/// The first sign of a path, with whether it is escaped where that makes another of it (RFC 3986 §6.2.2.2), and what is behind.
+fn first_sign(path: &[u8]) -> Option<((u8, bool), &[u8])> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    if let [b'%', high, low, behind @ ..] = path
+        && let (Some(high), Some(low)) = (digit(*high), digit(*low))
+    {
+        let byte = high << 4 | low;
+        return Some(((byte, b"/\\%?#".contains(&byte)), behind));
+    }
+    path.split_first().map(|(byte, behind)| ((*byte, false), behind))
 }
 
 fn join(prefix: &str, rest: &str) -> String {
@@ -209,6 +246,8 @@ mod tests {
         let app = Translate::of("/app", "", "app.internal");
         let inner = Translate::of("/", "/v2/", "");
         let both = Translate::of("/app/", "/v2", "");
+        let (spelled, inner_spelled) = (Translate::of("/@app", "", ""), Translate::of("", "/v%3A2", ""));
+        let names = Names { answered: "10.0.0.1:8080", backends: &[] };
         for (translate, place, expected) in [
             (&app, "/login", "/app/login"),
             (&app, "/", "/app/"),
@@ -240,8 +279,15 @@ mod tests {
             (&inner, "//elsewhere.example/v2//a", ""),
             (&inner, "/\\elsewhere.example/", "/\\elsewhere.example/"),
             (&both, "/v2//a", "/app//a"),
+            // As the request's prefix is removed in every spelling.
+            (&spelled, "/%40app/a%2Fb", "/%40app/a%2Fb"),
+            (&spelled, "/%40app", "/%40app"),
+            (&spelled, "/@%61pp?b", "/@%61pp?b"),
+            (&inner_spelled, "/v:2/%40", "/%40"),
+            (&spelled, "/%2f@app/a", "/@app/%2f@app/a"),
+            (&spelled, "/@app%2Fa", "/@app/@app%2Fa"),
         ] {
-            let found = translate.place(place, &exchange(), "10.0.0.1:8080").unwrap_or_default();
+            let found = translate.place(place, &exchange(), names).unwrap_or_default();
             assert_eq!(found, expected, "{place}");
         }
     }
@@ -251,7 +297,8 @@ mod tests {
         let app = Translate::of("/app", "", "app.internal");
         let mut exchange = exchange();
         exchange.authority.push_str(":8080");
-        let place = |text: &str, exchange: &Exchange| app.place(text, exchange, "").unwrap_or_default();
+        let names = Names { answered: "", backends: &[] };
+        let place = |text: &str, exchange: &Exchange| app.place(text, exchange, names).unwrap_or_default();
         for (text, expected) in [
             ("https://www.example.com/a", "https://www.example.com/app/a"),
             ("https://www.example.com:8080/a", "https://www.example.com:8080/app/a"),

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use super::respond::Patience;
+use super::respond::{Patience, Reply};
 use crate::{
     exchange::{Exchange, grpc},
     fields::Known,
@@ -47,6 +47,12 @@ impl RequestPlan {
 }
 
 impl<'a> RouteContext<'a> {
+    /// A response of the upstream, of which nothing else is to be said.
+    pub(super) fn reply(&self) -> Reply<'a> {
+        let backends = &self.worker_upstream.upstream.backends;
+        Reply { backends, ..Reply::on(self.listener, self.route) }
+    }
+
     /// The name of the backend that was asked last.
     pub(super) fn backend(&self, exchange: &Exchange) -> Option<&'a str> {
         let backends = &self.worker_upstream.upstream.backends;

@@ -91,7 +91,7 @@ pub(super) fn begin_tunnel<D: Downstream>(
 ) -> Result<UpstreamResponse> {
     let Answer { response, affinity } = answer;
     let backend = context.backend(exchange);
-    let reply = Reply { affinity, backend, ..Reply::on(context.listener, context.route) };
+    let reply = Reply { affinity, backend, ..context.reply() };
     respond::begin(&reply, (None, None), exchange, client)?;
     Ok(response)
 }
@@ -217,7 +217,7 @@ pub(super) async fn deliver<D: Downstream>(
     }
     let Answer { response, affinity } = answer;
     let backend = context.backend(exchange);
-    let reply = Reply { affinity, backend, cache_status, ..Reply::on(context.listener, context.route) };
+    let reply = Reply { affinity, backend, cache_status, ..context.reply() };
     let patience = context.patience(exchange);
     respond::send(&reply, Source::Upstream(response), patience, exchange, client).await
 }

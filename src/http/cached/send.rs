@@ -125,8 +125,7 @@ async fn send<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<()> {
-    let reply = Reply::on(request.context.listener, request.context.route).with_status(status);
-    let reply = Reply { age, ..reply };
+    let reply = Reply { age, ..request.context.reply().with_status(status) };
     let patience = request.context.patience(exchange);
     respond::send(&reply, source, patience, exchange, client).await
 }

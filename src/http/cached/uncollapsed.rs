@@ -219,8 +219,7 @@ pub(super) async fn send_own<D: Downstream>(
     exchange.response.fields = not_modified_fields(&exchange.response.fields);
     let context = request.context;
     let backend = context.backend(exchange);
-    let reply = Reply::on(context.listener, context.route).with_status(status);
-    let reply = Reply { affinity: answer.affinity, backend, ..reply };
+    let reply = Reply { affinity: answer.affinity, backend, ..context.reply().with_status(status) };
     // Its body is of no use to anybody.
     drop(answer.response);
     let patience = context.patience(exchange);

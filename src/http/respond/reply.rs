@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    backend::Backend,
     cache::{status::CacheStatus, store::Cache},
     error::Kind,
     exchange::Exchange,
@@ -23,6 +24,8 @@ pub(in crate::http) struct Reply<'a> {
     pub(in crate::http) route: Option<&'a Route>,
     /// The name of the backend that answered, where that is known.
     pub(in crate::http) backend: Option<&'a str>,
+    /// The backends of the upstream that it is of, where it is of one.
+    pub(in crate::http) backends: &'a [Arc<Backend>],
     /// What the caches on its way say of it.
     pub(in crate::http) cache_status: Option<CacheStatus>,
     /// Its age in seconds, where it comes from the cache (RFC 9111 §4).
@@ -60,6 +63,7 @@ impl<'a> Reply<'a> {
             listener,
             route,
             backend: None,
+            backends: &[],
             error,
             cache_status: None,
             age: None,
@@ -84,7 +88,15 @@ impl<'a> Reply<'a> {
         }
         let (is_own, is_error) = (self.is_own, self.error.is_some());
         let is_alone = of_listener.is_none() && of_route.is_none_or(|filters| filters.len() == 1);
-        let mut facts = ResponseFacts { place: self.place(), length, is_own, is_error, is_alone, kept };
+        let mut facts = ResponseFacts {
+            place: self.place(),
+            backends: self.backends,
+            length,
+            is_own,
+            is_error,
+            is_alone,
+            kept,
+        };
         let mut body = BodyPlan::default();
         for filters in [of_listener, of_route].into_iter().flatten() {
             filters.on_response(exchange, &mut facts, &mut body);

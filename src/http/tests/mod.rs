@@ -14,6 +14,7 @@ mod queued;
 mod replay;
 mod slow;
 mod stage;
+mod translated;
 mod tunnels;
 mod validation;
 mod verdicts;
