@@ -14,11 +14,7 @@ use tokio::task::{spawn_blocking, spawn_local};
 use crate::{
     backend::Address,
     config::{collector::Endpoint, trace::TraceConf},
-    net::{
-        Stream,
-        dial::{self, Target},
-        hyper_io::HyperIo,
-    },
+    net::{Stream, happy_eyeballs, hyper_io::HyperIo},
     runtime::Snapshot,
     schema::section,
     tls::{client, conf::UpstreamTlsConf},
@@ -94,18 +90,10 @@ impl Collector {
 
     async fn connect(&mut self, endpoint: &Endpoint, conf: &TraceConf) -> Result<Stream, String> {
         let address = Address::Host { host: endpoint.host.as_str().into(), port: endpoint.port };
-        let mut failure = "the name has no address".to_owned();
-        for address in discover::lookup(&address).await? {
-            match dial::plain(&Target::Tcp(address), &[]).await {
-                Err(error) => failure = reason(&error),
-                Ok(plain) if !endpoint.is_https => return Ok(Stream::Plain(plain)),
-                Ok(plain) => {
-                    let (config, name) = self.tls(endpoint, conf).await?;
-                    return dial::tls(plain, config, name).await.map_err(|error| reason(&error));
-                }
-            }
-        }
-        Err(failure)
+        let addresses = discover::lookup(&address).await?;
+        let tls = if endpoint.is_https { Some(self.tls(endpoint, conf).await?) } else { None };
+        let ordered = happy_eyeballs::order(&addresses, 0, |_| false);
+        happy_eyeballs::connect_with_tls(ordered, conf.timeout, tls).await.map_err(|error| reason(&error))
     }
 
     async fn tls(

@@ -4,11 +4,13 @@
 //! failed, and the first that comes to a connection ends the others. So an address that nobody answers at costs that
 //! moment and not the whole time to connect. Which addresses were behind is for the caller to remember.
 
-use std::{future::poll_fn, net::SocketAddr, pin::Pin, task::Poll, time::Duration};
+use std::{future::poll_fn, net::SocketAddr, pin::Pin, sync::Arc, task::Poll, time::Duration};
+
+use rustls::{ClientConfig, pki_types::ServerName};
 
 use super::{
     dial::{self, Failures, Target},
-    stream::Plain,
+    stream::{Plain, Stream},
 };
 use crate::error::Result;
 
@@ -89,6 +91,38 @@ pub async fn connect(addresses: &[SocketAddr], within: Duration, first: &[u8]) -
     }
 }
 
+/// The same, with TLS over that connection where it is asked for. Where that fails, the addresses that are left may be other
+/// servers, and are tried.
+pub async fn connect_with_tls(
+    mut addresses: Vec<SocketAddr>,
+    within: Duration,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+) -> Result<Stream> {
+    let mut failure = None;
+    loop {
+        let plain = match (connect(&addresses, within, &[]).await.connected, failure) {
+            (Ok(plain), _) => plain,
+            // What came of the one that answered says more.
+            (Err(error), failure) => return Err(failure.unwrap_or(error)),
+        };
+        let Some((config, name)) = &tls else { return Ok(Stream::Plain(plain)) };
+        let failed = match &plain {
+            Plain::Tcp(stream) => stream.peer_addr().ok(),
+            Plain::Unix(_) => None,
+        };
+        let error = match dial::tls(plain, config.clone(), name.clone()).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        let before = addresses.len();
+        addresses.retain(|address| Some(*address) != failed);
+        if addresses.is_empty() || addresses.len() == before {
+            return Err(error);
+        }
+        failure = Some(error);
+    }
+}
+
 /// Time from one attempt to the next: so that the last one still has its share.
 fn delay(addresses: usize, within: Duration) -> Duration {
     let parts = u32::try_from(addresses).unwrap_or(u32::MAX).saturating_add(1);
@@ -140,7 +174,10 @@ mod tests {
     use tokio::time::{Instant, timeout};
 
     use super::*;
-    use crate::error::Kind;
+    use crate::{
+        error::Kind,
+        tls::{client, conf::UpstreamTlsConf},
+    };
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -223,6 +260,31 @@ mod tests {
         let outcome = connect(&[refusing, refusing], Duration::from_secs(60), b"").await;
         assert_eq!(outcome.connected.unwrap_err().kind(), Kind::Connect);
         assert_eq!(connect(&[], DELAY.0, b"").await.connected.unwrap_err().kind(), Kind::Unresolved);
+    }
+
+    #[tokio::test]
+    async fn address_without_tls_hides_no_other() {
+        use std::io::Read;
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let both = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+        // Each closes what it accepts, and says what came: a ClientHello is a record of the handshake (RFC 8446 §5.1).
+        let accepting = std::thread::spawn(|| {
+            listeners.map(|listener| {
+                let mut kind = [0];
+                listener.accept().unwrap().0.read_exact(&mut kind).unwrap();
+                kind[0]
+            })
+        });
+        let conf = crate::schema::section::absent::<UpstreamTlsConf>().unwrap();
+        let (config, _) = client::build(&UpstreamTlsConf { verify: false, ..conf }).unwrap();
+        let tls = Some((config, ServerName::try_from("localhost").unwrap()));
+        let begun = timeout(Duration::from_secs(20), connect_with_tls(both.to_vec(), DELAY.0 * 20, tls));
+        assert_eq!(begun.await.unwrap().unwrap_err().kind(), Kind::UpstreamTls);
+        assert_eq!(accepting.join().unwrap(), [22, 22]);
+        let (hole, _held) = black_hole();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addresses = vec![hole, listener.local_addr().unwrap()];
+        assert!(connect_with_tls(addresses, Duration::from_secs(20), None).await.is_ok());
     }
 
     /// Run again by itself, where IPv6 is turned off.
