@@ -251,7 +251,9 @@ async fn end(worker: Rc<Worker>, slot: ListenerId, sessions: usize) {
     if told > 0 {
         let _cut_off = tokio::time::timeout(tunnel::CLOSING * 2, worker.tunnels.closed()).await;
     }
-    let ended = sessions + told + worker.connections.end(slot);
+    // It may have come back meanwhile, and its connections with it.
+    let is_back = worker.snapshot().shared.listener(slot).is_some();
+    let ended = sessions + told + if is_back { 0 } else { worker.connections.end(slot) };
     if ended > 0 {
         tracing::warn!(ended, "the drain time of a removed listener is over");
     }

@@ -9,7 +9,8 @@ use std::{path::PathBuf, sync::Arc};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::{
-    Reloader, Request, behind::Behind, origin::Origin, plan::Hashes, state::State, successor::Successor,
+    Reloader, Request, behind::Behind, endings::Endings, origin::Origin, plan::Hashes, state::State,
+    successor::Successor,
 };
 use crate::{
     config::Loaded,
@@ -44,6 +45,8 @@ pub struct Engine {
     pub(super) successor: Arc<Successor>,
     /// What the last generation still has to do.
     pub(super) folders: Behind,
+    /// Listeners that are gone.
+    pub(super) endings: Endings,
     /// Generations that someone may still hold.
     pub(super) retired: Vec<Arc<Snapshot>>,
     pub(super) files: Vec<PathBuf>,

@@ -10,6 +10,7 @@
 mod attempt;
 mod behind;
 pub mod edit;
+mod endings;
 pub mod engine;
 pub mod handover_state;
 mod origin;

@@ -5,10 +5,9 @@ use std::{
     collections::{HashMap, HashSet},
     iter::repeat,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
 };
 
-use tokio::task::{spawn_blocking, spawn_local};
+use tokio::task::spawn_blocking;
 
 use super::{
     engine::{Engine, Event},
@@ -61,7 +60,8 @@ impl Engine {
             // A worker ends only with the program.
             let _ = self.mailboxes.send(worker, Message::Published(change));
         }
-        self.end_later(closing, snapshot.config.runtime.drain_timeout);
+        self.endings.leave_alone(|slot| snapshot.listener(slot).is_some());
+        self.endings.begin(closing, snapshot.config.runtime.drain_timeout, &self.mailboxes);
         let (path, store) = self.state.in_force.load().place();
         let in_force = InForce {
             path,
@@ -81,24 +81,6 @@ impl Engine {
         self.retired.push(before.clone());
         // The control side ends before the engine only when the program does.
         let _ = self.events.send(Event::Published(snapshot, admin));
-    }
-
-    /// Ends what is left of connections over listeners that are gone, after the time to drain.
-    fn end_later(&self, closing: Vec<ListenerId>, after: Duration) {
-        if closing.is_empty() {
-            return;
-        }
-        let (shared, mailboxes) = (self.shared.clone(), self.mailboxes.clone());
-        spawn_local(async move {
-            tokio::time::sleep(after).await;
-            let current = shared.snapshot.load_full();
-            // One of them may have come back.
-            for slot in closing.into_iter().filter(|slot| current.listener(*slot).is_none()) {
-                for worker in 0..mailboxes.workers() {
-                    let _ = mailboxes.send(worker, Message::End(slot));
-                }
-            }
-        });
     }
 
     /// Frees the generations that nobody holds any more, off the loop: ten thousand routes take their time.
