@@ -102,6 +102,12 @@ impl Socket {
         Some(Self { socket, file, address: bound.address })
     }
 
+    /// One by this descriptor.
+    #[cfg(test)]
+    pub(crate) fn of_descriptor(socket: OwnedFd) -> Self {
+        Self { socket, file: None, address: String::new() }
+    }
+
     /// Registers the socket with the present event loop. Its file, where it has one, is to be kept for as
     /// long as it is served.
     pub fn listen(self) -> io::Result<(Listener, Option<File>)> {

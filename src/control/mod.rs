@@ -40,7 +40,7 @@ use crate::{
         Cause, Reloader,
         engine::{Engine, Event},
     },
-    runtime::worker::Shared,
+    runtime::{drain::Stage, worker::Shared},
     telemetry::access_log::AccessLog,
     tls::tickets::Tickets,
 };
@@ -98,7 +98,9 @@ const LAST: Duration = Duration::from_secs(1);
 impl Control {
     /// Runs the control side until the program may end.
     pub fn run(self, Loop { runtime, signals }: Loop) -> Result<(), String> {
+        let shared = self.shared.clone();
         let result = runtime.block_on(self.serve(signals)).map_err(|error| error.to_string());
+        end_workers(&shared);
         // A thread beside it may hang: in a file that cannot be read, or with a program that was to follow.
         runtime.shutdown_timeout(LAST);
         result
@@ -146,7 +148,10 @@ impl Control {
                         let conf = snapshot.config.admin.as_ref();
                         admin.set_access(conf, bound.whole.as_ref().map(|bound| bound.address.as_str()));
                         let next = server::Socket::of(conf, bound, &socket_files);
-                        follow(&mut serving, &admin, &snapshot.config, next)?;
+                        // What is in force is not without checks, signals and reloads for that.
+                        if let Err(error) = follow(&mut serving, &admin, &snapshot.config, next) {
+                            tracing::error!("the admin endpoint stays where it was: {error}");
+                        }
                     }
                 },
             }
@@ -215,6 +220,12 @@ impl Drop for Serving {
     }
 }
 
+/// Has the workers end, which they have unless the control side could not go on: nobody would look after them.
+fn end_workers(shared: &Shared) {
+    shared.drain.advance(Stage::Draining);
+    shared.drain.advance(Stage::Closing);
+}
+
 /// Goes on at other sockets of the admin endpoint.
 fn follow(
     serving: &mut Each<Option<Serving>>,
@@ -223,8 +234,10 @@ fn follow(
     next: Each<Option<server::Socket>>,
 ) -> io::Result<()> {
     let wanted = admin_sockets::addresses(config);
-    Serving::follow(&mut serving.whole, admin, wanted.whole.is_some(), next.whole, Scope::Everything)?;
-    Serving::follow(&mut serving.metrics, admin, wanted.metrics.is_some(), next.metrics, Scope::Metrics)
+    let Each { whole, metrics } = serving;
+    let whole = Serving::follow(whole, admin, wanted.whole.is_some(), next.whole, Scope::Everything);
+    // Each for itself: one that cannot be had leaves the other where it is to be.
+    whole.and(Serving::follow(metrics, admin, wanted.metrics.is_some(), next.metrics, Scope::Metrics))
 }
 
 /// Reloads because of `SIGHUP`, and notifies the service manager when it is over.
@@ -278,5 +291,58 @@ impl Signals {
     /// Waits until stopping is asked for, whatever else is.
     async fn stop(&mut self) {
         while !matches!(self.next().await, Asked::Stop) {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, fs::File, net::TcpListener};
+
+    use rustix::fs::{OFlags, fcntl_setfl};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
+    use super::*;
+    use crate::{
+        admin::{
+            access::Access,
+            tests::{CONFIG, shared},
+        },
+        listen::mailbox::Mailboxes,
+    };
+
+    /// A generation is in force when it comes to its sockets: what cannot be had of them ends nothing.
+    #[test]
+    fn socket_that_cannot_be_served_leaves_what_was_there() {
+        LocalRuntime::new().unwrap().block_on(async {
+            let shared = shared(CONFIG);
+            let snapshot = shared.snapshot.load_full();
+            let config = &snapshot.config;
+            let reloader = Reloader::without_engine(CONFIG, HashMap::new());
+            let admin = Admin::new(shared.clone(), Access::Nobody, reloader, Mailboxes::new(Vec::new()));
+            let (admin, mut serving) = (Arc::new(admin), Each::default());
+            let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+            listeners.iter().for_each(|listener| listener.set_nonblocking(true).unwrap());
+            let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+            let [first, second] = listeners.map(|it| Some(server::Socket::of_descriptor(it.into())));
+            follow(&mut serving, &admin, config, Each { whole: first, metrics: None }).unwrap();
+            // No event loop takes a file.
+            let file = File::open(std::env::current_exe().unwrap()).unwrap();
+            fcntl_setfl(&file, OFlags::NONBLOCK).unwrap();
+            let broken = Some(server::Socket::of_descriptor(file.into()));
+            assert!(follow(&mut serving, &admin, config, Each { whole: broken, metrics: second }).is_err());
+            for address in addresses {
+                let mut client = TcpStream::connect(address).await.unwrap();
+                client
+                    .write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                    .await
+                    .unwrap();
+                let mut answer = String::new();
+                client.read_to_string(&mut answer).await.unwrap();
+                assert!(answer.starts_with("HTTP/1.1 "), "whatever it says: {answer}");
+            }
+        });
     }
 }
