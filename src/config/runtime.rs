@@ -15,7 +15,7 @@ section! {
         pub memory: Size = "0", in "0" to "1024TiB";
         /// On shutdown: how long to keep accepting connections while `/readyz` already answers 503, so that load balancers in front can notice.
         pub drain_delay: Duration = "0s", in "0s" to "1h";
-        /// On shutdown: how long open connections and requests may take to finish; the rest are then closed.
+        /// On shutdown: how long open connections, requests, and fetches into caches may take to finish; the rest are then closed.
         pub drain_timeout: Duration = "30s", in "0s" to "1d";
     }
 }

@@ -54,9 +54,11 @@ async fn drained(shared: &Arc<Shared>, successor: &Successor) {
     }
 }
 
-/// Open connections of all listeners: those that a reload took away have time to end as well.
+/// Open connections of all listeners: those that a reload took away have time to end as well. So have fetches that go on
+/// without a client: of a refresh, or of an object that is half on disk.
 fn open(shared: &Shared) -> i64 {
-    shared.registry.open_connections()
+    let fetches = i64::try_from(shared.registry.fetches()).unwrap_or(i64::MAX);
+    shared.registry.open_connections().saturating_add(fetches)
 }
 
 #[cfg(test)]
@@ -113,6 +115,24 @@ mod tests {
         let nobody = Successor::default();
         tokio::join!(drain(&shared, false, &nobody, pending()), leave);
         assert_eq!((shared.drain.stage(), begun.elapsed().as_secs()), (Stage::Closing, 3));
+    }
+
+    /// They are what workers wait for as well, and what is half on disk would be lost.
+    #[tokio::test(start_paused = true)]
+    async fn fetches_that_no_client_waits_for_are_waited_for() {
+        let shared = draining(0);
+        let fetches = &shared.registry.workers()[0].fetches;
+        fetches.store(1, Relaxed);
+        let begun = Instant::now();
+        let end = async {
+            sleep(Duration::from_secs(4)).await;
+            fetches.store(0, Relaxed);
+        };
+        let drained = async {
+            drain(&shared, false, &Successor::default(), pending()).await;
+            begun.elapsed().as_secs()
+        };
+        assert_eq!(tokio::join!(drained, end).0, 4);
     }
 
     /// Else it would be over at once, and cut what is left on a listener that has another name now.

@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -166,6 +166,8 @@ pub struct WorkerRegistry {
     pub backends: Mutex<HashMap<BackendKey, BackendCounters>>,
     /// The last exchanges that ended in an error.
     pub errors: RecentErrors,
+    /// Fetches of caches that are under way.
+    pub fetches: Arc<AtomicUsize>,
 }
 
 impl Registry {
@@ -248,6 +250,11 @@ impl Registry {
         // One with several addresses is there under each.
         let listeners: HashMap<_, _> = slots.values().map(|(slot, shared)| (slot, shared)).collect();
         listeners.values().map(|shared| shared.open.load(Relaxed)).sum()
+    }
+
+    /// Fetches of caches that are under way, of all workers.
+    pub fn fetches(&self) -> usize {
+        self.workers.iter().map(|worker| worker.fetches.load(Relaxed)).sum()
     }
 
     /// What a cache holds.

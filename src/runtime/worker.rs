@@ -5,7 +5,10 @@ use std::{
     collections::HashMap,
     ops::Deref,
     rc::Rc,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -76,7 +79,8 @@ pub struct Worker {
     is_draining: Cell<bool>,
     /// Whether connections end with the response that they carry: the program stops, or another node takes over.
     is_ending: Cell<bool>,
-    fetches: Cell<usize>,
+    /// Fetches of caches that are under way here; the control side waits for them too.
+    fetches: Arc<AtomicUsize>,
     traces: crate::telemetry::trace::WorkerTraces,
 }
 
@@ -106,7 +110,7 @@ pub struct Fetching(Rc<Worker>);
 
 impl Drop for Fetching {
     fn drop(&mut self) {
-        self.0.fetches.set(self.0.fetches.get() - 1);
+        self.0.fetches.fetch_sub(1, Relaxed);
     }
 }
 
@@ -120,6 +124,7 @@ impl Worker {
     pub fn new(index: usize, shared: Arc<Shared>, log: WorkerLog) -> Rc<Self> {
         let workers = shared.registry.workers();
         let series = workers.get(index).map_or_else(Arc::default, |registry| registry.series.clone());
+        let fetches = workers.get(index).map_or_else(Arc::default, |registry| registry.fetches.clone());
         let place = WorkerIndex { worker: index, workers: workers.len() };
         let upstreams = Rc::new(WorkerUpstreams::new(series.clone(), place));
         let current = WorkerSnapshot::new(shared.snapshot.load_full(), upstreams.clone());
@@ -139,7 +144,7 @@ impl Worker {
             ids: RequestIds::new(),
             is_draining: Cell::new(false),
             is_ending: Cell::new(false),
-            fetches: Cell::new(0),
+            fetches,
             traces: shared.registry.traces.for_worker(),
             shared,
         })
@@ -216,13 +221,13 @@ impl Worker {
     /// Says that a fetch of a cache is under way here, until what it gives is dropped. Others may read from it, on any
     /// worker, so that this one does not end before it.
     pub fn begin_fetch(self: &Rc<Self>) -> Fetching {
-        self.fetches.set(self.fetches.get() + 1);
+        self.fetches.fetch_add(1, Relaxed);
         Fetching(self.clone())
     }
 
     /// Whether a fetch of a cache is under way here.
     pub fn is_fetching(&self) -> bool {
-        self.fetches.get() > 0
+        self.fetches.load(Relaxed) > 0
     }
 
     /// An exchange to fill.
