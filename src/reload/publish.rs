@@ -249,6 +249,8 @@ mod tests {
 
 #[cfg(test)]
 mod ramp_tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         config,
