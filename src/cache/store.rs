@@ -1,11 +1,16 @@
 //! A cache: what the configuration says of it ([`Cache`], of one generation), and what it holds, which outlives
 //! reloads ([`Store`]).
 
+mod cannot_open;
+
 use std::{
-    io,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
+
+use cannot_open::cannot_open;
+
+pub use self::cannot_open::CannotOpen;
 
 use super::{
     conf::CacheConf,
@@ -28,7 +33,6 @@ use crate::{
     moment::Moment,
     owned_directory::{self, Held},
     route::condition::Groups,
-    schema,
     telemetry::cache_result::Counts,
     template::{Context, Template, Use},
     writeback::{
@@ -152,35 +156,6 @@ impl Store {
         }
         self.fills.set_bounds(bounds(shape));
     }
-}
-
-fn cannot_open<T: Held>(conf: &CacheConf, error: &io::Error) -> CannotOpen {
-    let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            Some(format!("the folder must be writable for {}", schema::own_user()))
-        }
-        io::ErrorKind::NotFound => Some("create the folder that it is in".to_owned()),
-        io::ErrorKind::StorageFull => {
-            Some("free some disk space, or use a folder on another disk".to_owned())
-        }
-        io::ErrorKind::WouldBlock => {
-            Some("another program is using this folder: stop it, or set another `path`".to_owned())
-        }
-        _ => None,
-    };
-    let message = format!("cannot open the {} of cache `{}`: {error}", T::NAME, conf.name);
-    CannotOpen { part: T::NAME, message, hint }
-}
-
-/// Why a folder of a cache could not be opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CannotOpen {
-    /// The key of the cache that names the folder: `disk`, `journal`.
-    pub part: &'static str,
-    /// What is wrong, for people.
-    pub message: String,
-    /// What to do about it.
-    pub hint: Option<String>,
 }
 
 /// What a new configuration makes of a cache's folders: opened, and not in force yet.
