@@ -74,7 +74,7 @@ fn checks_take_a_backend_out_and_in_and_say_why() {
 
 /// No exchange ends there meanwhile, which would call the one that waits; and who comes later is behind it.
 #[test]
-fn a_queued_request_is_served_when_the_backend_returns() {
+fn a_queued_request_waits_for_no_backend_that_is_down() {
     let status = Arc::new(AtomicU16::new(200));
     let (release, held) = mpsc::channel::<()>();
     let (shown, held) = (status.clone(), Mutex::new(held));
@@ -103,12 +103,15 @@ fn a_queued_request_is_served_when_the_backend_returns() {
     eventually("it waits", || metric(&proxy, "pointsman_queue_length") == 1);
     status.store(500, SeqCst);
     eventually("it is down", || state(&proxy, 0) == "down");
+    // As who comes now: `when_all_down` is `fail`.
+    let refused = waits.response("GET");
+    assert_eq!((refused.status, proxy.get("/now").status), (503, 503));
+    assert_eq!(proxy.logged("/waits")["error"], "no_backend");
     release.send(()).unwrap();
-    assert_eq!(holds.response("GET").text(), "/held");
-    assert!(waits.is_silent_for(Duration::from_millis(50)));
+    assert_eq!(holds.response("GET").text(), "/held", "what is under way goes on");
     status.store(200, SeqCst);
-    assert_eq!(waits.response("GET").text(), "/waits");
-    assert_eq!(proxy.get("/later").text(), "/later");
+    eventually("it is up again", || state(&proxy, 0) == "up");
+    assert_eq!(waits.get("/later").text(), "/later");
 }
 
 #[test]

@@ -165,6 +165,8 @@ fn restored_store_has_a_primary_again(mut store: Store) {
     store.restore(0);
     eventually("it is primary a third time", || is_primary(&node));
     assert!(fence() < before, "{} after {before}", fence());
+    // The role is in force before the line is written.
+    node.until_logged("this election has a smaller number", 1);
     assert_eq!(node.count_logged("this election has a smaller number"), 1);
     // It is renewed for longer than the lease.
     let until = Instant::now() + RENEWED + Duration::from_secs(1);

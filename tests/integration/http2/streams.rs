@@ -210,6 +210,8 @@ fn a_broken_response_is_reset_and_never_ended_cleanly() {
             assert_eq!(response.status(), 200);
             let error = whole(response.into_body()).await.expect_err(target);
             assert_eq!((error.is_reset(), error.reason()), (true, Some(Reason::INTERNAL_ERROR)), "{target}");
+            // And the backend is not taken out for failures in a row.
+            assert_eq!(client.get("/after").await.unwrap().1, b"ok", "other streams go on");
         }
         assert_eq!(client.get("/nothing").await.unwrap().0, 502);
         assert_eq!(client.get("/after").await.unwrap().1, b"ok", "other streams go on");
