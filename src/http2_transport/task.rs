@@ -155,7 +155,7 @@ impl Task {
 
     /// Something came: the backend is there.
     fn follow_read(&mut self) {
-        self.asked = None;
+        let was_asked = self.asked.take().is_some();
         match self.phase {
             Phase::Begin if self.connection.link.codec().has_begun() => {
                 self.connection.begin();
@@ -167,6 +167,8 @@ impl Task {
                 self.phase = Phase::Busy;
                 self.deadline.after(self.times.ping_interval);
             }
+            // The end of the wait was that for a PING, which is not needed any more.
+            Phase::Idle if was_asked => self.become_idle(),
             Phase::Begin | Phase::Pinged | Phase::Idle | Phase::Closing => {}
         }
     }
@@ -355,6 +357,19 @@ mod tests {
             backend.read_buf(&mut came).await.unwrap();
             // GOAWAY
             assert_eq!((came[3], asked.elapsed().as_secs()), (7, 70));
+        });
+    }
+
+    /// What comes late is an answer all the same.
+    #[test]
+    fn a_late_answer_leaves_the_connection_its_idle_time() {
+        run_paused(async || {
+            let (connection, mut backend) = begun().await;
+            ask_in_vain(&connection).await;
+            // SETTINGS
+            backend.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
+            sleep(Duration::from_secs(40)).await;
+            assert!(connection.takes_streams(), "it waits for the next exchange");
         });
     }
 }
