@@ -122,17 +122,21 @@ impl Passive {
         let backend = self.backends.get(index)?;
         self.windows.get(worker)?.get(index)?.count(self.bucket(now), false);
         let in_a_row = &backend.shared.failures_in_a_row;
-        let ended = in_a_row.load(Relaxed);
-        // A failure of another worker between the two may be lost; it began before this success ended, so it was not in a
-        // row either.
-        if ended != 0 {
-            in_a_row.store(0, Relaxed);
-        }
+        // Each failure is ended by one success only.
+        let ended = if in_a_row.load(Relaxed) == 0 { 0 } else { in_a_row.swap(0, Relaxed) };
         Some(Said { at: now, ended })
     }
 
+    /// Notes that a response came with all of its body: what failed before is in no row with what fails later.
+    #[inline]
+    pub fn came_whole(&self, worker: usize, index: usize, now: Moment) {
+        if let Some(window) = self.windows.get(worker).and_then(|windows| windows.get(index)) {
+            window.whole.store(now.0, Relaxed);
+        }
+    }
+
     /// Counts a failure in the place of a success that was said: the body broke off. What failed in a row before that is in
-    /// a row with it, where it is not longer ago than the window, nor judged.
+    /// a row with it, where it is not longer ago than the window, nor judged, and no other response came whole since.
     #[cold]
     pub fn take_back(
         &self,
@@ -147,7 +151,9 @@ impl Passive {
         window.take_back(then);
         window.count(self.bucket(now), true);
         let judged = self.judged.get(index).map_or(0, |it| it.load(Relaxed));
-        let is_recent = now.since(said.at) <= self.ejector.rules().window && then >= judged;
+        let mut windows = self.windows.iter().filter_map(|windows| windows.get(index));
+        let is_over = windows.any(|window| window.whole.load(Relaxed) > said.at.0);
+        let is_recent = !is_over && now.since(said.at) <= self.ejector.rules().window && then >= judged;
         self.judge(index, backend, (kind, if is_recent { said.ended } else { 0 }), now)
     }
 
@@ -257,6 +263,8 @@ const BUCKETS: usize = 10;
 #[derive(Debug, Default)]
 struct Window {
     buckets: [Bucket; BUCKETS],
+    /// When a body last came whole, in microseconds.
+    whole: AtomicU64,
 }
 
 /// Number of the bucket, failures and requests in one word, so that a reader on another thread sees all

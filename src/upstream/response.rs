@@ -57,6 +57,15 @@ struct Ahead {
     end: Option<Option<Box<Fields>>>,
 }
 
+impl Parts {
+    /// Tells passive health that all of the body is here, where its head was a success.
+    fn came_whole(&self) {
+        if matches!(self.judged, Judged::ByHead(_)) {
+            self.permit.worker_upstream().came_whole(self.permit.index(), Moment::recent());
+        }
+    }
+}
+
 /// Whose the connection is once both bodies are through.
 #[derive(Debug)]
 pub(super) enum Owner {
@@ -112,7 +121,12 @@ impl UpstreamResponse {
         let Answered { body, switched, options } = answered;
         clean(head, &options, switched.is_some());
         let (ahead, awaits_client) = (None, false);
-        Self(Box::new(Parts { permit, body, upload, switched, owner, ahead, awaits_client, judged }))
+        let new =
+            Self(Box::new(Parts { permit, body, upload, switched, owner, ahead, awaits_client, judged }));
+        if new.length() == BodyLength::Known(0) {
+            new.0.came_whole();
+        }
+        new
     }
 
     /// How long its body is.
@@ -177,16 +191,18 @@ impl UpstreamResponse {
 
     /// The next that comes over the connection.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
-        let Parts { body, permit, judged, .. } = &mut *self.0;
-        let frame = body.poll_body(cx);
-        if let Poll::Ready(Ok(BodyFrame::Data(buffer))) = &frame {
-            permit.count_bytes(buffer.len() as u64);
-        }
-        if let Poll::Ready(Ok(BodyFrame::End(Some(trailers)))) = &frame
-            && let Judged::ByTrailers(call) = judged
-            && let Some(code) = grpc::status(trailers)
-        {
-            permit.worker_upstream().record_health(permit.index(), call.verdict(code), Moment::recent());
+        let frame = self.0.body.poll_body(cx);
+        let Parts { permit, judged, .. } = &*self.0;
+        match (&frame, judged) {
+            (Poll::Ready(Ok(BodyFrame::Data(buffer))), _) => permit.count_bytes(buffer.len() as u64),
+            (Poll::Ready(Ok(BodyFrame::End(Some(trailers)))), Judged::ByTrailers(call)) => {
+                if let Some(code) = grpc::status(trailers) {
+                    let verdict = call.verdict(code);
+                    permit.worker_upstream().record_health(permit.index(), verdict, Moment::recent());
+                }
+            }
+            (Poll::Ready(Ok(BodyFrame::End(_))), _) => self.0.came_whole(),
+            (Poll::Ready(Err(_)) | Poll::Pending, _) => {}
         }
         frame
     }

@@ -165,6 +165,11 @@ impl WorkerUpstream {
         self.upstream.passive.say(self.index, index, now)
     }
 
+    /// Tells passive health that a response came with all of its body.
+    pub(super) fn came_whole(&self, index: usize, now: Moment) {
+        self.upstream.passive.came_whole(self.index, index, now);
+    }
+
     /// Tells passive health that this success was none, since its body broke off.
     pub(super) fn take_back(&self, index: usize, failure: (Said, FailureKind), now: Moment) {
         self.note(self.upstream.passive.take_back(self.index, index, failure, now));

@@ -248,9 +248,17 @@ fn what_a_body_takes_back_is_counted_once() {
     assert_eq!(passive.take_back(0, 0, (said, BROKEN), at(20)), None);
     assert_eq!(fleet[0].shared.failures_in_a_row.load(Relaxed), 1);
     assert_eq!(passive.counts(0, at(20)), (1, 1));
-    // A body that comes whole ends a row for good.
+    // A success ends a row, and one whose body comes whole ends it for good.
     assert!(passive.say(0, 0, at(20)).is_some());
     assert_eq!(fleet[0].shared.failures_in_a_row.load(Relaxed), 0);
+    assert_eq!(repeat(&passive, BAD, 4, at(30)), None);
+    let [first, second] = [(); 2].map(|()| passive.say(0, 0, at(30)).unwrap());
+    passive.came_whole(0, 0, at(31));
+    assert_eq!(passive.take_back(0, 0, (first, BROKEN), at(32)), None);
+    assert_eq!(fleet[0].shared.failures_in_a_row.load(Relaxed), 1);
+    // Only one of two carries what failed before.
+    assert_eq!(passive.take_back(0, 0, (second, BROKEN), at(32)), None);
+    assert_eq!(fleet[0].shared.failures_in_a_row.load(Relaxed), 2);
 }
 
 proptest! {
