@@ -63,9 +63,15 @@ fn a_key_has_each_parameter_and_cookie_of_a_name() {
     };
     assert_eq!(key("/?p=a+b", "c=x"), "a b|x");
     assert_eq!(key("/?pp=1", "cc=1"), "|none");
-    assert_eq!(key("/?p=1&%70=%32", "c=x; c=y"), "1\x002|x; y");
-    assert_eq!(key("/?q;p=2", "c =x"), "q;p=2|x");
-    assert_eq!(key("/?p=1;2", "c= x"), "p=1;2|x");
+    assert_eq!(key("/?p=1&%70=%32", "c=x; c=y"), "\0p=1&%70=%32|x; y");
+    assert_eq!(key("/?q;p=2", "c =x"), "\0q;p=2|x");
+    assert_eq!(key("/?p=1;2", "c= x"), "\0p=1;2|x");
+    // And no other value is the same.
+    let pairs =
+        [("p=p%3D1%3B2", "p=1;2"), ("p=q%3Bp%3D2", "q;p=2"), ("p=1%002", "p=1&p=2"), ("p=%00p=1;2", "p=1;2")];
+    for (one, other) in pairs {
+        assert_ne!(key(&format!("/?{one}"), ""), key(&format!("/?{other}"), ""), "{one}");
+    }
 }
 
 #[test]

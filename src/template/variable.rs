@@ -304,22 +304,23 @@ fn parameter<'a>(query: &'a str, name: &str) -> Cow<'a, [u8]> {
     found.map_or(Cow::default(), |(_, value)| form::value(value))
 }
 
-/// All parameters of this name in a query, decoded, with a NUL between two. One with a `;`, at which some backends part
-/// parameters too, is there as it is written.
+/// The parameter of this name in a query, decoded; where there are several, or a `;`, at which some backends part parameters
+/// too, all of them as they are written, behind a NUL: no value that is decoded here has one.
 fn each_parameter<'a>(query: &'a str, name: &str) -> Cow<'a, [u8]> {
     let is_it = |found: &str| form::decoded(found).eq(name.bytes());
-    let mut values = query.split('&').filter_map(|parameter| {
-        let mut parts = parameter.split(';').flat_map(form::parameters);
-        let (_, value) = parts.find(|(found, _)| is_it(found))?;
-        Some(if parameter.contains(';') { parameter.as_bytes().into() } else { form::value(value) })
-    });
-    let mut all = values.next().unwrap_or_default();
-    for value in values {
-        let all = all.to_mut();
-        all.push(0);
-        all.extend_from_slice(&value);
+    let has_it = |one: &&str| one.split(';').flat_map(form::parameters).any(|(found, _)| is_it(found));
+    let all: Vec<&str> = query.split('&').filter(has_it).collect();
+    match all[..] {
+        [] => return Cow::default(),
+        [one] if !one.contains(';') => {
+            let value = form::parameters(one).next().map_or(Cow::default(), |(_, value)| form::value(value));
+            if !value.contains(&0) {
+                return value;
+            }
+        }
+        _ => {}
     }
-    all
+    [b"\0", all.join("&").as_bytes()].concat().into()
 }
 
 /// Values of one field name as one (RFC 9110 §5.3).

@@ -100,7 +100,8 @@ impl Template {
         }
     }
 
-    /// Writes it for a request, as a URL: what a request says directly behind the host goes into the path, and makes no other host of it.
+    /// Writes it for a request, as a URL: what a request says directly behind the host goes into the path, and makes no other
+    /// host of it.
     pub fn render_url(&self, scope: &Scope<'_>) -> String {
         let mut out = Vec::with_capacity(self.text.len() * 2);
         if let Some(text) = self.fixed() {
