@@ -90,14 +90,16 @@ impl<'a> RouteContext<'a> {
     /// How long the response may stall whose head is in `exchange`. A stream of events lasts for as long as it flows.
     pub(super) fn patience(&self, exchange: &Exchange) -> Patience {
         let client = self.listener.conf.timeouts.idle;
+        let (min_rate, holds_place) = (self.route.min_rate, self.route.min_rate_of_place() > 0);
         if is_event_stream(exchange) {
             let backend = self.route.stream_idle;
-            return Patience { backend, client: Some(client), min_rate: self.route.min_rate, end: None };
+            return Patience { backend, client: Some(client), min_rate, holds_place, end: None };
         }
         Patience {
             backend: self.response_body_timeout(),
             client: Some(client),
-            min_rate: self.route.min_rate,
+            min_rate,
+            holds_place,
             end: self.end(exchange),
         }
     }

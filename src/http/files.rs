@@ -147,7 +147,8 @@ async fn send<D: Downstream>(
     let end = (!timeout.is_zero()).then(|| exchange.facts.started.plus(timeout));
     let client_patience = reply.listener.map_or(PATIENCE, |listener| listener.conf.timeouts.idle);
     let min_rate = reply.route.map_or(0, Route::min_rate_of_place);
-    let patience = Patience { backend: PATIENCE, client: Some(client_patience), min_rate, end };
+    let holds_place = min_rate > 0;
+    let patience = Patience { backend: PATIENCE, client: Some(client_patience), min_rate, holds_place, end };
     let reading = tree.read(found.file, part.at, part.end.unwrap_or(found.length));
     let sent = respond::send(&reply, Source::File(part, reading), patience, exchange, client).await;
     sent.map_err(|error| match error.kind() {

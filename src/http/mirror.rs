@@ -180,6 +180,6 @@ async fn send(
     }
     let idle = context.response_body_timeout();
     let end = Some(Moment::now().plus(PATIENCE));
-    let patience = Patience { backend: idle, client: None, min_rate: 0, end };
+    let patience = Patience { backend: idle, client: None, min_rate: 0, holds_place: false, end };
     respond::pump(Source::Upstream(response), patience, &mut Discard::new(&mut nobody)).await
 }

@@ -39,7 +39,7 @@ pub(super) async fn fill(
     source.set_kept(disk.is_some());
     let rate = LeastRate::new(RATE_FOR_NOBODY);
     let mut sink = FillSink { source, rate, disk, bytes: 0, deadline: Deadline::new() };
-    let patience = Patience { backend: idle, client: None, min_rate: 0, end: None };
+    let patience = Patience { backend: idle, client: None, min_rate: 0, holds_place: false, end: None };
     // Where it breaks off the source is dropped: whoever reads sees that the rest is missing.
     if respond::pump(respond::Source::Upstream(response), patience, &mut sink).await.is_ok() {
         let FillSink { source, disk, .. } = sink;

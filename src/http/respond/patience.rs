@@ -21,6 +21,8 @@ pub struct Patience {
     /// Bytes per second that the client must take while it is waited for, and a backend, or a place of the route, is held;
     /// 0 = any.
     pub min_rate: u64,
+    /// Whether the client has one of the places of its route, which it holds to the end.
+    pub holds_place: bool,
     /// When the whole exchange must be over.
     pub end: Option<Moment>,
 }
@@ -72,9 +74,11 @@ impl Stall {
         }))
     }
 
-    /// The backend is held no more: the client may take the rest as it likes.
+    /// The backend is held no more: the client may take the rest as it likes, unless it keeps others out.
     pub(super) fn free_backend(&mut self) {
-        self.rate = LeastRate::new(0);
+        if !self.patience.holds_place {
+            self.rate = LeastRate::new(0);
+        }
     }
 
     fn set(&mut self, side: Side, bytes: u64, deadline: &Deadline) {

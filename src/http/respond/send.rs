@@ -107,7 +107,9 @@ pub(in crate::http) async fn send_own<D: Downstream>(
     }
     reply.is_own = true;
     let min_rate = reply.route.map_or(0, Route::min_rate_of_place);
-    let patience = Patience { backend: OWN_PATIENCE, client: Some(OWN_PATIENCE), min_rate, end: None };
+    let holds_place = min_rate > 0;
+    let patience =
+        Patience { backend: OWN_PATIENCE, client: Some(OWN_PATIENCE), min_rate, holds_place, end: None };
     send(&reply, Source::Bytes(body), patience, exchange, client).await
 }
 

@@ -279,7 +279,7 @@ impl Rest {
             true => (self.idle.min(REST), Moment::now().plus(self.idle.min(REST))),
             false => (self.idle, self.end),
         };
-        let patience = Patience { backend, client: None, min_rate: 0, end: Some(end) };
+        let patience = Patience { backend, client: None, min_rate: 0, holds_place: false, end: Some(end) };
         let mut sink = Discard::with_rest(&mut self.nobody, REST);
         let is_whole = respond::pump(Source::Upstream(self.response), patience, &mut sink).await.is_ok();
         is_whole || is_uploaded || sink.is_uploaded()
