@@ -11,7 +11,7 @@ use socket2::SockRef;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    balance::Outcome as Sample,
+    balance::{self, Outcome as Sample},
     error::{Kind, ProxyError},
     health::passive::Verdict,
     moment::Moment,
@@ -63,8 +63,8 @@ pub(super) fn by_address(
         available.max_by_key(|(_, backend)| weight(&backend.name)).map(|(index, _)| index)
     };
     // As everywhere, others that are merely full do not wake the backups.
-    let is_any_up = || backends.iter().any(|it| !it.backup && it.is_healthy(now) && it.weight_at(now) > 0);
-    let best = best(false).or_else(|| if is_any_up() { None } else { best(true) });
+    let best =
+        best(false).or_else(|| balance::is_any_free(backends, now, false).then(|| best(true)).flatten());
     let place = best.and_then(|index| worker_upstream.pick_index(index, now));
     match place {
         Some(place) => place.connect_datagrams().map(|socket| Backend { place, socket }).map_err(dropped),
