@@ -7,12 +7,13 @@
 use std::{future::poll_fn, net::SocketAddr, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::time::timeout;
 
 use super::{
     dial::{self, Failures, Target},
     stream::{Plain, Stream},
 };
-use crate::error::Result;
+use crate::error::{Kind, ProxyError, Result};
 
 /// RFC 8305 §5, the Connection Attempt Delay: recommended, and at least.
 const DELAY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(10));
@@ -91,8 +92,8 @@ pub async fn connect(addresses: &[SocketAddr], within: Duration, first: &[u8]) -
     }
 }
 
-/// The same, with TLS over that connection where it is asked for. Where that fails, the addresses that are left may be other
-/// servers, and are tried.
+/// The same, with TLS over that connection where it is asked for. Where that fails, or is not done in its share of the time,
+/// the addresses that are left may be other servers, and are tried.
 pub async fn connect_with_tls(
     mut addresses: Vec<SocketAddr>,
     within: Duration,
@@ -110,7 +111,15 @@ pub async fn connect_with_tls(
             Plain::Tcp(stream) => stream.peer_addr().ok(),
             Plain::Unix(_) => None,
         };
-        let error = match dial::tls(plain, config.clone(), name.clone()).await {
+        let handshake = dial::tls(plain, config.clone(), name.clone());
+        let done = match addresses.len() {
+            // The caller has a limit.
+            1 => handshake.await,
+            left => timeout(share(left, within), handshake)
+                .await
+                .unwrap_or_else(|late| Err(ProxyError::because(Kind::UpstreamTls, late))),
+        };
+        let error = match done {
             Ok(stream) => return Ok(stream),
             Err(error) => error,
         };
@@ -125,8 +134,12 @@ pub async fn connect_with_tls(
 
 /// Time from one attempt to the next: so that the last one still has its share.
 fn delay(addresses: usize, within: Duration) -> Duration {
-    let parts = u32::try_from(addresses).unwrap_or(u32::MAX).saturating_add(1);
-    (within / parts).clamp(DELAY.1, DELAY.0)
+    share(addresses, within).clamp(DELAY.1, DELAY.0)
+}
+
+/// What each of so many addresses has of a time.
+fn share(addresses: usize, within: Duration) -> Duration {
+    within / u32::try_from(addresses).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 type Attempt = Pin<Box<dyn Future<Output = Result<Plain>> + Send>>;

@@ -1,7 +1,7 @@
 //! A server that the program itself asks over HTTP/1.1, one request at a time over a connection that is kept: a store, a
 //! peer. Nothing that a client's request waits for.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header, uri::Authority};
@@ -10,15 +10,14 @@ use hyper::{body::Incoming, client::conn::http1};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::task::{spawn_blocking, spawn_local};
 
-use super::{
-    Stream,
-    dial::{self, Target},
-    hyper_io::HyperIo,
-};
+use super::{happy_eyeballs, hyper_io::HyperIo};
 use crate::{
     schema::section,
     tls::{client, conf::UpstreamTlsConf},
 };
+
+/// What the addresses of a server share until one of them has answered; who asks has a limit of its own.
+const WITHIN: Duration = Duration::from_secs(2);
 
 /// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,29 +102,16 @@ pub async fn stream(
 }
 
 async fn connect(server: &Server, tls: Option<&UpstreamTlsConf>) -> Result<Sender, String> {
-    let mut failure = format!("`{}` has no address", server.host);
     let addresses = tokio::net::lookup_host((&*server.host, server.port)).await;
-    for address in addresses.map_err(|error| format!("`{}`: {error}", server.host))? {
-        let stream = match dial::plain(&Target::Tcp(address), &[]).await {
-            Err(error) => Err(format!("{address}: {error}")),
-            Ok(plain) if !server.is_https => Ok(Stream::Plain(plain)),
-            Ok(plain) => {
-                let (config, name) = client_tls(server, tls).await?;
-                dial::tls(plain, config, name).await.map_err(|error| format!("{address}: {error}"))
-            }
-        };
-        match stream {
-            Ok(stream) => {
-                let handshake = http1::handshake(HyperIo(stream)).await;
-                let (sender, connection) = handshake.map_err(|error| error.to_string())?;
-                // What ends the connection reaches the exchange through its own error.
-                spawn_local(async { drop(connection.await) });
-                return Ok(sender);
-            }
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
+    let addresses: Vec<_> = addresses.map_err(|error| format!("`{}`: {error}", server.host))?.collect();
+    let tls = if server.is_https { Some(client_tls(server, tls).await?) } else { None };
+    let ordered = happy_eyeballs::order(&addresses, 0, |_| false);
+    let stream = happy_eyeballs::connect_with_tls(ordered, WITHIN, tls).await;
+    let stream = stream.map_err(|error| format!("`{}:{}`: {error}", server.host, server.port))?;
+    let (sender, connection) = http1::handshake(HyperIo(stream)).await.map_err(|error| error.to_string())?;
+    // What ends the connection reaches the exchange through its own error.
+    spawn_local(async { drop(connection.await) });
+    Ok(sender)
 }
 
 /// TLS for one connection: certificates are renewed in the same files, and nobody makes another client for that. A session
