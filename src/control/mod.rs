@@ -150,7 +150,9 @@ impl Control {
                         let next = server::Socket::of(conf, bound, &socket_files);
                         // What is in force is not without checks, signals and reloads for that.
                         if let Err(error) = follow(&mut serving, &admin, &snapshot.config, next) {
-                            tracing::error!("the admin endpoint stays where it was: {error}");
+                            tracing::error!(
+                                "the admin endpoint cannot be served at its new address: {error}; set another, or restart"
+                            );
                         }
                     }
                 },
@@ -198,7 +200,8 @@ impl Serving {
         Ok(Self { task: spawn_local(server::run(admin.clone(), listener, scope)), _file: file })
     }
 
-    /// Goes on at another socket, or none, where it is another. Answers under way over the old one are finished.
+    /// Goes on at another socket, or none, where it is another, or where that cannot be served. Answers under way over the
+    /// old one are finished.
     fn follow(
         serving: &mut Option<Self>,
         admin: &Arc<Admin>,
@@ -206,7 +209,14 @@ impl Serving {
         next: Option<server::Socket>,
         scope: Scope,
     ) -> io::Result<()> {
-        let next = next.map(|socket| Self::begin(admin, socket, scope)).transpose()?;
+        let next = match next.map(|socket| Self::begin(admin, socket, scope)).transpose() {
+            Ok(next) => next,
+            Err(error) => {
+                // Who may ask is what the new configuration says already, everyone at a unix socket: not where it was before.
+                *serving = None;
+                return Err(error);
+            }
+        };
         if next.is_some() || !is_wanted {
             *serving = next;
         }
@@ -296,7 +306,11 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashMap, fs::File, net::TcpListener};
+    use std::{
+        collections::HashMap,
+        fs::File,
+        net::{SocketAddr, TcpListener},
+    };
 
     use rustix::fs::{OFlags, fcntl_setfl};
     use tokio::{
@@ -315,7 +329,7 @@ mod tests {
 
     /// A generation is in force when it comes to its sockets: what cannot be had of them ends nothing.
     #[test]
-    fn socket_that_cannot_be_served_leaves_what_was_there() {
+    fn socket_that_cannot_be_served_ends_nothing_else() {
         LocalRuntime::new().unwrap().block_on(async {
             let shared = shared(CONFIG);
             let snapshot = shared.snapshot.load_full();
@@ -333,16 +347,20 @@ mod tests {
             fcntl_setfl(&file, OFlags::NONBLOCK).unwrap();
             let broken = Some(server::Socket::of_descriptor(file.into()));
             assert!(follow(&mut serving, &admin, config, Each { whole: broken, metrics: second }).is_err());
-            for address in addresses {
-                let mut client = TcpStream::connect(address).await.unwrap();
-                client
-                    .write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                    .await
-                    .unwrap();
-                let mut answer = String::new();
-                client.read_to_string(&mut answer).await.unwrap();
-                assert!(answer.starts_with("HTTP/1.1 "), "whatever it says: {answer}");
-            }
+            // Else who has no token could ask over the one before.
+            assert!(!is_answered(addresses[0]).await);
+            assert!(is_answered(addresses[1]).await);
         });
+    }
+
+    /// Whether somebody answers there, whatever they say.
+    async fn is_answered(address: SocketAddr) -> bool {
+        let answer = async {
+            let mut client = TcpStream::connect(address).await?;
+            client.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await?;
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.map(|_| answer)
+        };
+        answer.await.is_ok_and(|answer: String| answer.starts_with("HTTP/1.1 "))
     }
 }
