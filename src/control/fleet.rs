@@ -13,7 +13,7 @@ use crate::{
             stopped,
         },
     },
-    config::{self, Beside},
+    config,
     moment::Moment,
     reload::{Failed, Reloader},
     runtime::worker::Shared,
@@ -120,13 +120,7 @@ async fn take(
         }
     }
     let revision = document.revision;
-    let text: Arc<str> = document.text.into();
-    let (given, path) = (text.clone(), reloader.in_force().path.clone());
-    let checked = spawn_blocking(move || config::parse_with(&given, &path, Beside::Nothing).map(drop)).await;
-    let replaced = match checked {
-        Ok(Err(problems)) => Err(Failed::Problems(problems)),
-        Ok(Ok(())) | Err(_) => reloader.replace_copy(text).await,
-    };
+    let replaced = reloader.replace_copy(document.text.into()).await;
     {
         let mut told = fleet.lock();
         (told.is_waiting, told.read) = (false, revision);

@@ -133,7 +133,8 @@ impl Engine {
             true => Known::Files(self.files.clone()),
             false => Known::Hashes(in_force.hashes.clone()),
         };
-        let order = Order { path: path.clone(), text, included, known, overrides, names, shared, tickets };
+        let (file, beside) = (path.clone(), in_force.beside());
+        let order = Order { path: file, text, included, beside, known, overrides, names, shared, tickets };
         let prepared = spawn_blocking(move || order.prepare()).await.map_err(panicked)??;
         if is_of_file {
             self.note_attempt(&prepared);

@@ -24,8 +24,9 @@ pub(super) struct Order {
     pub(super) path: PathBuf,
     /// The text to take; the file's when there is none.
     pub(super) text: Option<Arc<str>>,
-    /// What it includes; what is there now when there is none.
+    /// What it includes; what [`Self::beside`] lets it include when there is none.
     pub(super) included: Option<Arc<[Included]>>,
+    pub(super) beside: Beside<'static>,
     pub(super) known: Known,
     pub(super) overrides: Overrides,
     /// Where names of backends lead.
@@ -89,7 +90,7 @@ impl Order {
             None => config::read_text(&self.path)?.into(),
         };
         let (file, included, files) = loop {
-            let beside = self.included.as_ref().map_or(Beside::OnDisk, Beside::Given);
+            let beside = self.included.as_ref().map_or(self.beside, Beside::Given);
             let (file, included) = config::parse_with(&text, &self.path, beside)?;
             let files = files(&self.path, &file);
             let new: Vec<PathBuf> = files.iter().filter(|it| !hashes.contains_key(*it)).cloned().collect();
@@ -217,6 +218,7 @@ mod tests {
                 path: path.clone(),
                 text: None,
                 included: None,
+                beside: Beside::OnDisk,
                 known,
                 overrides: Overrides::default(),
                 names: Addresses::default(),
