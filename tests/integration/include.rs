@@ -138,7 +138,9 @@ fn persisted_change_leaves_edits_of_other_files_to_be_read() {
     fs::write(&a, service("a", &main)).unwrap();
     persist("7");
     eventually("the next edit is applied", || at(&proxy, "a.example") == "main");
-    // What was written itself is no edit of another's.
+    // What was written itself is no edit of another's. A generation is in force before the line is written.
+    let generation = || ask(&proxy, "GET", "/api/v1/status", "")["generation"].as_u64().unwrap();
+    eventually("all is logged", || proxy.count_logged(IN_FORCE) as u64 + 1 == generation());
     let in_force = proxy.count_logged(IN_FORCE);
     proxy.signal("HUP");
     proxy.until_logged("configuration unchanged", 1);
