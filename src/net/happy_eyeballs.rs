@@ -21,7 +21,7 @@ const DELAY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 /// How it went with the addresses of a name.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The connection, or why there is none: [`Kind::Unresolved`](crate::error::Kind::Unresolved) without any address.
+    /// The connection, or why there is none: [`Kind::Unresolved`] without any address.
     pub connected: Result<Plain>,
     /// Addresses that failed, or were tried first and had not answered.
     pub behind: Vec<SocketAddr>,
