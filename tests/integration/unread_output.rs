@@ -14,7 +14,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use crate::support::{
     Client, Origin, PATIENCE,
     client::know_token,
-    eventually,
+    eventually, eventually_within,
     proxy::{config, folder},
 };
 
@@ -173,7 +173,8 @@ fn dropped_lines_of_the_log_are_counted_and_reported() {
         let value = text.lines().find_map(|line| line.strip_prefix("pointsman_log_dropped_total "));
         value.unwrap().parse::<u64>().unwrap()
     };
-    eventually("lines are dropped", || {
+    // More than a thousand lines, one for each request and reload.
+    eventually_within(3 * PATIENCE, "lines are dropped", || {
         for _ in 0..100 {
             admin.send("POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
             assert_eq!(admin.response("POST").status, 200);

@@ -283,6 +283,8 @@ fn upgrade_goes_on_with_an_election_that_was_won_meanwhile() {
     let other = &nodes[1 - first];
     eventually("another program took over", || other.upgraded().len() == 1);
     eventually("it is primary", || is_primary(other));
+    // It is logged a moment after it is so.
+    other.until_logged("continues from the previous program", 1);
     assert_eq!(other.count_logged("continues from the previous program"), 1);
     assert_eq!(other.count_logged("elected by the store"), 1);
 }
