@@ -17,7 +17,7 @@ use super::lab::{Lab, Node, V4, config};
 use crate::support::eventually;
 
 /// Requests per second of all clients together.
-const RATE: u32 = 600;
+const RATE: u32 = 2000;
 /// Clients of each kind: those that keep their connections, and those that make a new one each time. No more
 /// than a busy machine answers within the time that a node waits for the connections that it has before it leaves.
 const CLIENTS: u32 = 40;
