@@ -27,7 +27,7 @@ use fastrand::Rng;
 use recorder::{Recorder, Script};
 use reference::{Message, Side};
 
-use crate::support::{Proxy, proxy::config_of};
+use crate::support::{Proxy, eventually, proxy::config_of};
 
 /// Cases of each test in a run.
 const CASES: u64 = 2000;
@@ -301,8 +301,9 @@ fn mutations_of_both_sides_leave_the_program_well() {
     assert_eq!(proxy.count_logged("panicked"), 0);
     let grown = proxy.memory().saturating_sub(before);
     assert!(grown < 128 << 20, "{} MiB more", grown >> 20);
-    let answer = talk(&proxy, b"GET /ok HTTP/1.1\r\nHost: a\r\nX-Id: ok-1\r\nConnection: close\r\n\r\n");
-    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{:?}", text(&answer));
+    // Its limits are short: on a busy machine one request may be late.
+    let sound = b"GET /ok HTTP/1.1\r\nHost: a\r\nX-Id: ok-1\r\nConnection: close\r\n\r\n";
+    eventually("it serves", || talk(&proxy, sound).starts_with(b"HTTP/1.1 200 "));
     let wrong = backend.wrong.lock().unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     summary("both sides", &proxy, before, "requests and responses mutated");
