@@ -1,6 +1,7 @@
 //! What is wrong is seen at once, also among hundreds; and what was before the page was opened.
 
 use super::*;
+use crate::support::{PATIENCE, eventually_within};
 
 #[test]
 fn the_head_tells_the_worst_state() {
@@ -121,7 +122,10 @@ fn what_was_before_the_page_is_drawn() {
         let answer = Client::connect(proxy.address("admin")).get("/api/v1/traffic/history").text();
         serde_json::from_str::<serde_json::Value>(&answer).unwrap()
     };
-    eventually("three samples are there", || history()["samples"].as_array().unwrap().len() >= 3);
+    // One each five seconds.
+    eventually_within(2 * PATIENCE, "three samples are there", || {
+        history()["samples"].as_array().unwrap().len() >= 3
+    });
     let found = history();
     assert_eq!(found["every_seconds"], 5);
     let requests = |place: usize| found["samples"][place]["requests"].as_u64().unwrap();

@@ -20,7 +20,7 @@ fn gitlab_takes_pushes_of_any_size_and_its_sockets() {
     let data = format!("@{}", pack.display());
     let pushed = example.curl(
         "https://git.example.com/group/app.git/git-receive-pack",
-        &["-H", "Transfer-Encoding: chunked", "-H", "Expect:", "--data-binary", &data],
+        &["--max-time", "120", "-H", "Transfer-Encoding: chunked", "-H", "Expect:", "--data-binary", &data],
     );
     assert_eq!(pushed.status, 200);
     let request = origin.requests().into_iter().find(|it| it.method == "POST").unwrap();
