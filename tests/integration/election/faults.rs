@@ -53,6 +53,12 @@ impl Observer {
         Self { said, is_over, thread: Some(thread) }
     }
 
+    /// Ends it; what was said stays.
+    fn end(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(thread::JoinHandle::join);
+    }
+
     fn last(&self) -> Option<Said> {
         self.said.lock().unwrap().last().cloned()
     }
@@ -73,8 +79,7 @@ impl Observer {
 
 impl Drop for Observer {
     fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        let _ = self.thread.take().map(thread::JoinHandle::join);
+        self.end();
     }
 }
 
@@ -139,7 +144,12 @@ fn random_faults_make_no_two_primaries_seen_from_outside() {
             0 => store.signal(index, "STOP"),
             1 => store.kill(index),
             2 => nodes[index].signal("STOP"),
-            3 => nodes[index].signal("KILL"),
+            3 => {
+                nodes[index].signal("KILL");
+                // Its port may be another test's node's from here on.
+                let name = ["a", "b", "c"][index];
+                observers.iter_mut().rev().find(|(it, _)| it == name).unwrap().1.end();
+            }
             _ => {
                 store.signal(index, "STOP");
                 nodes[(index + 1) % 3].signal("STOP");

@@ -136,10 +136,10 @@ fn without_the_store_nobody_is_primary(store: &Store) {
     let first = primary(&nodes);
     store.signal(0, "STOP");
     let stopped = SystemTime::now();
-    eventually("the role is given up", || !is_primary(&nodes[first]));
+    // The other may have been elected just before.
+    eventually("nobody is primary", || nodes.iter().all(|node| !is_primary(node)));
     let took = stopped.elapsed().unwrap();
     assert!(took < PATIENCE / 2, "{took:?}");
-    assert!(!is_primary(&nodes[1 - first]));
     let problem = |index: usize| cluster(&nodes[index])["groups"][0]["problem"].clone();
     eventually("it says why", || problem(first).as_str().is_some_and(|it| it.starts_with(store.election)));
     store.signal(0, "CONT");
