@@ -17,9 +17,11 @@ use crate::{
 
 /// Objects that clients ask for, the more popular ones more often.
 const OBJECTS: u32 = 1000;
-/// Requests per second after the takeover, and for how long they are counted.
-const RATE: u32 = 1000;
-const COUNTED: Duration = Duration::from_secs(10);
+/// Requests per second after the takeover, and for how many seconds they are counted. So many are counted, however long a
+/// busy machine takes for them: what a standby lacks it asks for once, so that fewer requests have a smaller share of hits. A
+/// standby that was warm has some 0.92 of 5000, and one that was cold 0.85, by the popularity of the objects alone.
+const RATE: u32 = 500;
+const SECONDS: u32 = 10;
 
 /// A pair of nodes with a cache, whose second one never met a client.
 struct Pair {
@@ -61,14 +63,20 @@ impl Pair {
     /// Has the standby take over.
     fn fail(&mut self) {
         self.primary.proxy.signal("KILL");
-        self.standby.proxy.until_logged("\"role\":\"primary\"", 1);
+        self.standby.until("primary", 1);
     }
 
     /// The share of these requests that the origin was not asked for, each sent when it is due.
     fn hits(&self, targets: impl Iterator<Item = String> + Send, rate: u32) -> f64 {
         let before = self.origin.requests().len();
         let count = self.lab.there(|| {
-            let mut client = Client::connect(SocketAddr::new(V4.parse().unwrap(), 80));
+            // The role is logged before the address is there, and until then the machine of the dead one refuses.
+            let (address, mut client) = (SocketAddr::new(V4.parse().unwrap(), 80), None);
+            eventually("somebody listens", || {
+                client = Client::try_connect(address).ok();
+                client.is_some()
+            });
+            let mut client = client.unwrap();
             let (begun, mut count) = (Instant::now(), 0);
             for target in targets {
                 let due = begun + Duration::from_secs(1) * count / rate;
@@ -98,13 +106,9 @@ fn hit_ratio_in_ten_seconds_after_takeover_stays() {
     pair.hits(each(), u32::MAX);
     let before = pair.hits(mix(5000), u32::MAX);
     pair.fail();
-    // As long as it takes on a busy machine: so many are due in the time.
-    let begun = Instant::now();
     let first = pair.hits(mix(RATE), RATE);
-    let rest = COUNTED.saturating_sub(begun.elapsed()).as_secs_f64();
-    let more = (rest * f64::from(RATE)) as u32;
-    let others = if more > 0 { pair.hits(mix(more), RATE) } else { first };
-    let after = (first * f64::from(RATE) + others * f64::from(more)) / f64::from(RATE + more);
+    let others = pair.hits(mix(RATE * (SECONDS - 1)), RATE);
+    let after = (first + others * f64::from(SECONDS - 1)) / f64::from(SECONDS);
     println!(
         "hit ratio {before:.3} before, {first:.3} in the first {RATE} requests after, {after:.3} in ten seconds"
     );
