@@ -99,20 +99,24 @@ fn ask(keeps: bool, is_over: &AtomicBool, met: &Mutex<Met>) {
     }
 }
 
-/// One request. Why it was not answered, and for how long its connection had been silent when it was sent.
+/// One request. Why it was not answered, and for how long its connection had been silent when it was sent: since the
+/// request before it was sent, or the connection was begun. The server may be through with either long before this
+/// thread has its turn again.
 fn one(keeps: bool, kept: &mut Option<(TcpStream, Instant)>) -> Result<(), (Duration, String)> {
     let (mut stream, since, age) = match kept.take().filter(|(_, since)| since.elapsed() < LATE) {
         Some((stream, since)) => (stream, since, "kept"),
         None => {
             let address: SocketAddr = format!("{V4}:80").parse().unwrap();
+            let begun = Instant::now();
             let stream = TcpStream::connect_timeout(&address, PATIENCE);
             let stream = stream.map_err(|error| (Duration::ZERO, format!("connect: {error}")))?;
-            (stream, Instant::now(), "new")
+            (stream, begun, "new")
         }
     };
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let close = if keeps { "" } else { "Connection: close\r\n" };
     let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{close}\r\n");
+    let asked = Instant::now();
     let sent = stream.write_all(request.as_bytes());
     let silent = since.elapsed();
     let answer = sent.and_then(|()| answer(&mut stream));
@@ -120,7 +124,7 @@ fn one(keeps: bool, kept: &mut Option<(TcpStream, Instant)>) -> Result<(), (Dura
     if !text.starts_with("http/1.1 200") {
         return Err((Duration::ZERO, text));
     }
-    *kept = (keeps && !text.contains("connection: close")).then(|| (stream, Instant::now()));
+    *kept = (keeps && !text.contains("connection: close")).then_some((stream, asked));
     Ok(())
 }
 
