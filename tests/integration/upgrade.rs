@@ -1,10 +1,10 @@
 //! Upgrades: another program takes the place of this one, and nobody notices.
 
 use std::{
-    fs::{self, Permissions},
+    fs,
     net::TcpStream,
     os::unix::{
-        fs::{PermissionsExt, symlink},
+        fs::symlink,
         net::{UnixDatagram, UnixStream},
     },
     path::{Path, PathBuf},
@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Client, Origin, Proxy, Reply, eventually, proxy::config};
+use crate::support::{Client, Origin, Proxy, Reply, eventually, proxy::config, write_script};
 
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
 
@@ -165,8 +165,7 @@ fn replaceable_in(folder: PathBuf, origin: &Origin, more: &str) -> (Proxy, PathB
 /// Puts a script where the program was.
 fn install(program: &Path, script: &str) {
     fs::remove_file(program).unwrap();
-    fs::write(program, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(program, Permissions::from_mode(0o755)).unwrap();
+    write_script(program, script);
 }
 
 /// Upgrades to what cannot take over, and sees that this one goes on.

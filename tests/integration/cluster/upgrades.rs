@@ -1,18 +1,12 @@
 //! Upgrades of nodes whose role, or file, has changed by the time that the next program takes over.
 
-use std::{
-    fs::{self, Permissions},
-    os::unix::fs::{PermissionsExt, symlink},
-    path::Path,
-    process::Stdio,
-    time::Duration,
-};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Stdio, time::Duration};
 
 use super::{
     lab::{Lab, Node, V4, V6, config},
     pair::pair,
 };
-use crate::support::{Proxy, eventually, proxy};
+use crate::support::{Proxy, eventually, proxy, write_script};
 
 /// Begins an upgrade. What happens now happens before its end: the next program must live for two seconds.
 fn begin_upgrade(node: &Node) {
@@ -27,12 +21,20 @@ fn end_upgrade(node: &Node) {
 #[test]
 fn upgrade_goes_on_as_the_primary_that_a_standby_became() {
     let Some(lab) = Lab::new() else { return };
-    let (a, b, observer) = pair(&lab, "");
-    begin_upgrade(&b);
-    a.proxy.signal("KILL");
-    b.until("primary", 1);
-    // Asked at once: what the observer waits for takes its time on a busy machine.
-    assert!(b.proxy.upgraded().is_empty(), "the upgrade is over too early");
+    let mut tries = 0;
+    let (_a, b, observer) = loop {
+        let (a, b, observer) = pair(&lab, "");
+        begin_upgrade(&b);
+        a.proxy.signal("KILL");
+        b.until("primary", 1);
+        // Asked at once: what the observer waits for takes its time on a busy machine.
+        if b.proxy.upgraded().is_empty() {
+            break (a, b, observer);
+        }
+        // There the role itself may have taken more than the two seconds.
+        tries += 1;
+        assert!(tries < 3, "the upgrade is over too early");
+    };
     observer.until_only(&lab.hardware("b"));
     observer.forget();
     end_upgrade(&b);
@@ -86,8 +88,7 @@ fn install(program: &Path, text: &str) {
     fs::write(&file, text).unwrap();
     fs::remove_file(program).unwrap();
     let real = env!("CARGO_BIN_EXE_pointsman");
-    fs::write(program, format!("#!/bin/sh\nexec '{real}' run --config '{}'\n", file.display())).unwrap();
-    fs::set_permissions(program, Permissions::from_mode(0o755)).unwrap();
+    write_script(program, &format!("exec '{real}' run --config '{}'", file.display()));
 }
 
 #[test]

@@ -37,6 +37,14 @@ pub fn eventually_within(time: Duration, what: &str, mut is_so: impl FnMut() -> 
     }
 }
 
+/// Makes a program of this script. A process of its own writes it: a child that some other test starts meanwhile would hold
+/// open what is written here, and what is open for writing cannot be run.
+pub fn write_script(program: &std::path::Path, script: &str) {
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "printf '#!/bin/sh\\n%s\\n' \"$2\" >\"$1\" && chmod 755 \"$1\"", "sh"]);
+    assert!(shell.arg(program).arg(script).status().unwrap().success());
+}
+
 /// A program of the Python packages that `tests/run` installs; `None`, and a line that says so, without.
 pub fn python_tool(name: &str) -> Option<std::path::PathBuf> {
     let folder = match std::env::var_os("POINTSMAN_PYTHON_TOOLS") {
