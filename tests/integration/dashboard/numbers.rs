@@ -79,13 +79,17 @@ fn names_and_errors_are_shown_as_text_on_every_screen() {
     assert_eq!(browser.run("return document.querySelectorAll('img').length"), 0);
     // The widest that a row gets: its weight is changed and not yet set.
     browser.fill("input[aria-label$='/b0']", "7");
+    // And the widest that a time gets, which the page would say of an error of an hour ago.
+    let long_ago = "document.querySelectorAll('td.when .sub').forEach((it) => {
+            it.textContent = '59\\u202fmin 59\\u202fs ago';
+        });";
     for width in [390, 320, 700, 960, 961, 1000, 1159, 1160, 1280] {
         browser.resize(width, 844);
         let found = browser.run("return [document.documentElement.scrollWidth, window.innerWidth]");
         assert!(found[0].as_u64() <= found[1].as_u64() && found[1] == width, "{width}: {found}");
         let wide = "return [...document.querySelectorAll('.panel, .card, td')].filter((it) => it.checkVisibility() &&
             it.scrollWidth > it.clientWidth + 1).map((it) => it.innerText)";
-        assert_eq!(browser.run(wide), serde_json::json!([]), "{width}");
+        assert_eq!(browser.run(&format!("{long_ago} {wide}")), serde_json::json!([]), "{width}");
     }
     let colours = "const of = (it) => getComputedStyle(document.querySelector(it));
         return [of('body').backgroundColor, of('body').color, of('.panel').backgroundColor]";
