@@ -88,8 +88,9 @@ fn a_queued_request_waits_for_no_backend_that_is_down() {
         let status = if request.target == "/health" { shown.load(SeqCst) } else { 200 };
         Reply::Text(status, request.target.clone())
     });
-    let checks =
-        "[upstream.health_check]\ninterval = \"20ms\"\nrise = 1\nfall = 1\npath = \"/health\"\n".to_owned();
+    // One that is late on a busy machine has not failed.
+    let checks = "[upstream.health_check]\ninterval = \"20ms\"\ntimeout = \"10s\"\nrise = 1\nfall = 1\npath = \"/health\"\n"
+        .to_owned();
     let backend = (origin.address(), "max_connections = 1");
     let proxy = Proxy::start(&balancing::config(
         "queue = { size = 3, timeout = \"10s\" }",

@@ -60,7 +60,8 @@ class Service(grpc.GenericRpcHandler):
         context.send_initial_metadata((("server", self.name),))
         for number in range(100):
             yield b"%d" % number
-            time.sleep(0.02)
+            # Long at first: all streams are to be open together, on a busy machine too.
+            time.sleep(0.02 if number else 4)
 
 
 LARGE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]

@@ -31,8 +31,8 @@ fn servers_that_are_restarted_lose_no_call() {
     let restarts = of("POINTSMAN_GRPC_RESTARTS", 5);
     let (Some(one), Some(two)) = (server("one"), server("two")) else { return };
     let options = format!(
-        "{H2}[upstream.health_check]\nkind = \"grpc\"\nservice = \"t.T\"\ninterval = \"50ms\"\nfall = 1\nrise = 1\n\
-         [admin]\naddress = \"127.0.0.1:0\"\n"
+        "{H2}[upstream.health_check]\nkind = \"grpc\"\nservice = \"t.T\"\ninterval = \"50ms\"\ntimeout = \"10s\"\n\
+         fall = 1\nrise = 1\n[admin]\naddress = \"127.0.0.1:0\"\n"
     );
     // A file, which is read once at the end: lines of the other log are waited for.
     let folder = folder();

@@ -49,8 +49,8 @@ fn health(serves: &'static [u8], trailers: Fields) -> Http2Origin {
     })
 }
 
-const CHECK: &str =
-    "---\n[upstream.health_check]\nkind = \"grpc\"\nservice = \"a.B\"\ninterval = \"20ms\"\nfall = 1\n";
+/// With time for an answer of a busy machine: the first failure is to be the one that is looked for.
+const CHECK: &str = "---\n[upstream.health_check]\nkind = \"grpc\"\nservice = \"a.B\"\ninterval = \"20ms\"\ntimeout = \"10s\"\nfall = 1\n";
 
 #[test]
 fn a_check_of_kind_grpc_asks_the_health_service() {

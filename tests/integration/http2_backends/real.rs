@@ -173,7 +173,8 @@ fn auto_notices_that_a_backend_learned_http2() {
 fn a_backend_without_http2_fails_and_health_says_it() {
     let files = tls::folder();
     let Some(server) = nginx(&tls::folder_like(&files)) else { return };
-    let check = "[upstream.health_check]\npath = \"/version\"\ninterval = \"20ms\"\nfall = 1\n";
+    let check =
+        "[upstream.health_check]\npath = \"/version\"\ninterval = \"20ms\"\ntimeout = \"10s\"\nfall = 1\n";
     let options = format!("protocol = \"h2\"\n{TLS}{check}");
     let proxy = Proxy::start_in(tls::folder_like(&files), &config(&[server.address], &options));
     proxy.until_logged("backend is down: ", 1);
