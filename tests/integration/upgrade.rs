@@ -199,13 +199,16 @@ fn a_program_that_ends_once_ready_does_not_take_over() {
 }
 
 #[test]
-fn a_program_that_dies_after_a_second_gives_back() {
+fn a_program_that_dies_after_a_moment_gives_back() {
     let origin = Origin::named("one");
     let (mut proxy, program) = replaceable(&origin);
     let real = env!("CARGO_BIN_EXE_pointsman");
     for round in 1..=3 {
-        // It serves, and answers the question; then it is killed.
-        install(&program, &format!("exec 3<&0\n'{real}' \"$@\" <&3 3<&- &\nsleep 1\nkill -KILL $!\nexit 1"));
+        // It serves, and answers the question; then it is killed, well before its two seconds are over.
+        install(
+            &program,
+            &format!("exec 3<&0\n'{real}' \"$@\" <&3 3<&- &\nsleep 0.3\nkill -KILL $!\nexit 1"),
+        );
         fails(&mut proxy, round);
     }
     install(&program, &format!("exec '{real}' \"$@\""));
@@ -225,7 +228,7 @@ fn unused_socket_keeps_its_file_until_the_next_takes_over() {
     let text = fs::read_to_string(folder.join("pointsman.toml")).unwrap();
     fs::write(&other, text.replace(&unix, "")).unwrap();
     let next = format!("'{}' run --config '{}'", env!("CARGO_BIN_EXE_pointsman"), other.display());
-    install(&program, &format!("exec 3<&0\n{next} <&3 3<&- &\nsleep 1\nkill -KILL $!\nexit 1"));
+    install(&program, &format!("exec 3<&0\n{next} <&3 3<&- &\nsleep 0.3\nkill -KILL $!\nexit 1"));
     fails(&mut proxy, 1);
     assert!(UnixStream::connect(&path).is_ok(), "the old program cannot be reached any more");
     install(&program, &format!("exec {next}"));
@@ -236,11 +239,17 @@ fn unused_socket_keeps_its_file_until_the_next_takes_over() {
 
 #[test]
 fn a_stop_during_the_proof_ends_both_programs() {
+    assert!((0..5).any(|_| ends_both_programs()), "it was always late");
+}
+
+/// False where this was late: the proof is over after two seconds.
+fn ends_both_programs() -> bool {
     let (release, origin) = Origin::holding();
     let (mut proxy, program) = replaceable(&origin);
     let (real, stopped) = (env!("CARGO_BIN_EXE_pointsman"), proxy.folder().join("stopped"));
     // It serves, and lives for long enough to be let go; how it ends is in the file.
-    let script = "exec 3<&0\n'REAL' \"$@\" <&3 3<&- &\ntrap \"kill -TERM $!\" TERM\nwait $!\nwait $!\necho $? >STOPPED";
+    let script =
+        "exec 3<&0\ntrap 'kill -TERM $!' TERM\n'REAL' \"$@\" <&3 3<&- &\nwait $!\nwait $!\necho $? >STOPPED";
     install(&program, &script.replace("REAL", real).replace("STOPPED", stopped.to_str().unwrap()));
     let mut held = proxy.connect();
     held.send("GET /held HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -249,7 +258,12 @@ fn a_stop_during_the_proof_ends_both_programs() {
     // The file of the admin token is made anew by each program that serves; the access of both is the same.
     proxy.until_logged("listening", 2 * 2);
     proxy.signal("TERM");
-    proxy.until_logged("the new program stops too", 1);
+    eventually("the new program stops too", || {
+        proxy.count_logged("the new program stops too") > 0 || !proxy.upgraded().is_empty()
+    });
+    if !proxy.upgraded().is_empty() {
+        return false;
+    }
     assert!(proxy.is_running(), "a request is under way");
     drop(release);
     assert_eq!(held.response("GET").text(), "whole");
@@ -257,6 +271,7 @@ fn a_stop_during_the_proof_ends_both_programs() {
     assert_eq!(fs::read_to_string(stopped).unwrap(), "0\n", "it has ended as asked");
     assert!(TcpStream::connect(proxy.address("web")).is_err(), "nobody serves");
     assert!(proxy.upgraded().is_empty());
+    true
 }
 
 #[test]
@@ -325,7 +340,7 @@ fn the_service_manager_is_notified_of_every_step() {
     socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
     let notified = || {
         let mut bytes = [0; 256];
-        let length = socket.recv(&mut bytes).unwrap();
+        let length = crate::support::uninterrupted(|| socket.recv(&mut bytes)).unwrap();
         String::from_utf8(bytes[..length].to_vec()).unwrap()
     };
     let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));

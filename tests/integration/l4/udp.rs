@@ -129,7 +129,7 @@ fn dropped(proxy: &Proxy, reason: &str) -> u64 {
 fn a_session_goes_both_ways_and_is_logged() {
     let server = Echo::start("one ");
     // Longer than a busy machine may stop between two datagrams.
-    let proxy = Proxy::start(&passing(&[server.address], "", "udp = { idle = \"2s\" }"));
+    let proxy = Proxy::start(&passing(&[server.address], "", "udp = { idle = \"5s\" }"));
     let client = connected(&proxy);
     assert_eq!(
         (ask(&client, "a"), ask(&client, "bcd"), ask(&client, "")),
@@ -152,7 +152,7 @@ fn a_session_goes_both_ways_and_is_logged() {
     let counts = ["bytes_in", "bytes_out", "datagrams_in", "datagrams_out", "attempts"];
     assert_eq!(counts.map(|field| line[field].as_u64()), [4, 16, 3, 3, 1].map(Some), "{line}");
     assert!(line.get("status").is_none() && line.get("error").is_none(), "{line}");
-    assert!(line["duration_ms"].as_f64().unwrap() >= 2000.0, "{line}");
+    assert!(line["duration_ms"].as_f64().unwrap() >= 5000.0, "{line}");
     let ended = "pointsman_tunnel_duration_seconds_count{listener=\"web\",route=\"all\",upstream=\"u\",result=\"ok\"}";
     assert_eq!(metric(&proxy, ended), 1);
     assert_eq!(metric(&proxy, "pointsman_udp_datagrams_total{direction=\"in\"}"), 3);
@@ -452,6 +452,11 @@ fn tcp_and_udp_share_a_port_and_an_upstream() {
 
 #[test]
 fn a_stop_lets_answers_through_and_ends_sessions() {
+    assert!((0..5).any(|_| lets_answers_through()), "it was always late");
+}
+
+/// False where this was late: a session ends with a second of silence, once the program stops.
+fn lets_answers_through() -> bool {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     server.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut proxy = Proxy::start(&passing(&[server.local_addr().unwrap()], "", "udp = { idle = \"1h\" }"));
@@ -459,12 +464,17 @@ fn a_stop_lets_answers_through_and_ends_sessions() {
     client.send(b"slow").unwrap();
     let mut bytes = [0; 100];
     let (_, from) = server.recv_from(&mut bytes).unwrap();
+    let begun = Instant::now();
     proxy.signal("TERM");
     proxy.until_logged("draining", 1);
     server.send_to(b"in time", from).unwrap();
+    if begun.elapsed() >= Duration::from_millis(500) {
+        return false;
+    }
     assert_eq!(heard(&client), "in time");
     assert!(proxy.wait().success());
     assert_eq!(logged(&proxy, 1)[0]["datagrams_out"], 1);
+    true
 }
 
 #[test]

@@ -18,7 +18,10 @@ pub use origin::{Origin, Reply, Request};
 pub use ports::{free, free as nobody};
 pub use proxy::Proxy;
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 /// How long anything that must happen may take, on a machine that is busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -72,4 +75,15 @@ pub fn skipped(program: &str) {
         Some(mut file) => std::io::Write::write_all(&mut file, line.as_bytes()),
         None => std::io::Write::write_all(&mut std::io::stderr(), format!("skipped: {line}").as_bytes()),
     };
+}
+
+/// What a call gives, which is made again where the machine stopped for a moment: one with a time limit is not taken up
+/// again by the kernel.
+pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
