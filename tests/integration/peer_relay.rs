@@ -13,7 +13,7 @@ fn nodes(backends: &[SocketAddr], listener: &str) -> Vec<Proxy> {
     let members: Vec<_> = backends.iter().map(|_| free()).collect();
     let start = |(index, backend): (usize, &SocketAddr)| {
         let cluster = cluster(&folder, index, &members);
-        let peers = "[cluster.peers]\nresponse_timeout = \"2s\"\n";
+        let peers = "[cluster.peers]\nresponse_timeout = \"10s\"\n";
         let cluster = cluster.replace("[cluster.peers]\n", peers);
         let upstream = "relay = true\n[upstream.retry]\nattempts = 1\n";
         let text = proxy::config_of(&[backend.to_string()], listener, &format!("{upstream}---\n{cluster}"));
@@ -102,7 +102,7 @@ fn peer_takes_the_route_that_the_client_gets_there() {
         .iter()
         .enumerate()
         .map(|(index, backend)| {
-            let peers = "[cluster.peers]\nresponse_timeout = \"2s\"\n";
+            let peers = "[cluster.peers]\nresponse_timeout = \"10s\"\n";
             let cluster = cluster(&folder, index, &members).replace("[cluster.peers]\n", peers);
             let upstream = "relay = true\n[upstream.retry]\nattempts = 1\n";
             let text = proxy::config_of(&[backend.to_string()], "", &format!("{upstream}---\n{cluster}"));
@@ -128,7 +128,7 @@ fn pair(own: SocketAddr, backends: [SocketAddr; 2], route: &str, first: &str) ->
     let folder = certificates(2);
     let members = [free(), free()];
     let start = |(index, backend): (usize, &SocketAddr)| {
-        let peers = "[cluster.peers]\nresponse_timeout = \"2s\"\n";
+        let peers = "[cluster.peers]\nresponse_timeout = \"10s\"\n";
         let cluster = cluster(&folder, index, &members).replace("[cluster.peers]\n", peers);
         let upstream = "relay = true\n[upstream.retry]\nattempts = 1\n";
         let more = format!(
