@@ -97,7 +97,7 @@ const FROM: &str = "proxy_protocol_from = [\"127.0.0.0/8\"]";
 #[test]
 fn datagrams_are_announced_until_the_first_answer() {
     let behind = Behind::start();
-    let tlvs = "proxy_protocol_udp = \"first\"\nproxy_protocol_tlvs = [\"unique-id\", \"crc32c\"]\nudp = { idle = \"2s\" }";
+    let tlvs = "proxy_protocol_udp = \"first\"\nproxy_protocol_tlvs = [\"unique-id\", \"crc32c\"]\nudp = { idle = \"5s\" }";
     let proxy = Proxy::start(&passing(behind.address, "", tlvs));
     let client = client(&proxy);
     client.send(b"one!").unwrap();
@@ -170,7 +170,7 @@ fn a_header_that_came_with_datagrams_is_passed_on() {
     let proxy = Proxy::start(&passing(
         behind.address,
         FROM,
-        "proxy_protocol_udp = \"every\"\nudp = { idle = \"2s\" }",
+        "proxy_protocol_udp = \"every\"\nudp = { idle = \"5s\" }",
     ));
     let client = client(&proxy);
     client.send(b"without").unwrap();

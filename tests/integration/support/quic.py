@@ -60,7 +60,7 @@ class Client(QuicConnectionProtocol):
 
 
 def configuration(name, version="1"):
-    conf = QuicConfiguration(is_client=True, alpn_protocols=["h3"], server_name=name, idle_timeout=20)
+    conf = QuicConfiguration(is_client=True, alpn_protocols=["h3"], server_name=name, idle_timeout=60)
     # Authority and server have one name in these certificates, which OpenSSL takes for a certificate that signed itself.
     # Who answers is seen by what it says.
     conf.verify_mode = ssl.CERT_NONE
@@ -82,7 +82,7 @@ async def fetch(address, version, count, *names):
                 conf = configuration(name, version)
                 async with connect(host, int(port), configuration=conf, create_protocol=Client) as client:
                     for _ in range(2):
-                        said = await asyncio.wait_for(client.get(name, "/"), 20)
+                        said = await asyncio.wait_for(client.get(name, "/"), 60)
                         if said.decode() != name:
                             wrong.append(f"{name}: {said!r}")
             except Exception as error:  # whatever it is, the test shows it
@@ -140,11 +140,11 @@ async def rebind(address, name, path):
                 steps.pop(0)
                 asyncio.ensure_future(relay.change())
 
-        first = await asyncio.wait_for(client.get(name, "/"), 20)
+        first = await asyncio.wait_for(client.get(name, "/"), 60)
         client.progress = progress
         body = await asyncio.wait_for(client.get(name, path), 60)
         client.progress = None
-        last = await asyncio.wait_for(client.get(name, "/"), 20)
+        last = await asyncio.wait_for(client.get(name, "/"), 60)
     return {
         "ports": len(set(relay.ports)),
         "length": len(body),
@@ -174,7 +174,7 @@ class Server(QuicConnectionProtocol):
 async def serve(address, name, how):
     host, port = address.rsplit(":", 1)
     Server.name = name
-    conf = QuicConfiguration(is_client=False, alpn_protocols=["h3"], idle_timeout=20)
+    conf = QuicConfiguration(is_client=False, alpn_protocols=["h3"], idle_timeout=60)
     conf.load_cert_chain(f"{name}.pem", f"{name}.key")
     if how == "versions":
         conf.supported_versions = [VERSIONS["2"]]
