@@ -332,13 +332,21 @@ fn an_upgrade_prints_the_process_that_serves() {
     let origin = Origin::named("one");
     let text = config(&[origin.address()], ADMIN);
     let proxy = Proxy::start(&text);
+    // Until the program before has ended, both accept.
+    let until_over = |pid: &Value| {
+        eventually("the one before ends", || {
+            !fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|it| !it.contains(") Z "))
+        });
+    };
     let ended = at(&proxy, &["upgrade"]);
+    until_over(&proxy.pid().into());
     let pid = at(&proxy, &["status", "--json"]).json()["pid"].clone();
     assert_ne!(pid, proxy.pid());
     assert!(good(&ended).contains(&format!("process {pid} serves")), "{ended:?}");
     assert_eq!(proxy.get("/").text(), "one");
     let json = at(&proxy, &["upgrade", "--json"]).json();
-    eventually("that one serves", || at(&proxy, &["status", "--json"]).json()["pid"] == json["pid"]);
+    until_over(&pid);
+    assert_eq!(at(&proxy, &["status", "--json"]).json()["pid"], json["pid"], "that one serves");
     // One that cannot serve does not take over, and that is logged.
     proxy.edit("nonsense");
     let ended = at(&proxy, &["upgrade"]);

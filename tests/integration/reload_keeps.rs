@@ -52,7 +52,7 @@ fn a_backend_that_is_down_stays_down_over_a_reload() {
     let shown = status.clone();
     let bad = Origin::start(move |_| Reply::Text(shown.load(SeqCst), "back".into()));
     let good = Origin::named("good");
-    let check = "[upstream.health_check]\ninterval = \"20ms\"\npath = \"/health\"\n";
+    let check = "[upstream.health_check]\ninterval = \"20ms\"\ntimeout = \"10s\"\npath = \"/health\"\n";
     let text = |more: &str| config(&[bad.address(), good.address()], &format!("{more}---\n{check}{ADMIN}"));
     let proxy = Proxy::start(&text(""));
     eventually("it is down", || backends(&proxy)[0]["state"] == "down");
