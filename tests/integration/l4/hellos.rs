@@ -149,14 +149,15 @@ fn hellos_stopped_half_way_slow_nobody_and_end() {
     // What strangers hold is in the account; beside their messages there is half of this.
     let held = || metric(&proxy, "pointsman_memory_bytes{owner=\"requests\"}");
     eventually("it is counted", || held() > STOPPED as u64 * 4000);
-    // Twice as long as where there are none, at most, and what a busy machine may be late by.
-    let is_near = || {
+    // Twice as long as where there are none, at most, and what a busy machine may be late by. Once of several: it may be
+    // late by more.
+    let mut times = Vec::new();
+    let is_near = (0..5).any(|_| {
         let [loaded, quiet] = slowest([&proxy, &other]);
-        (loaded <= 2 * quiet + Duration::from_millis(20)).then_some(()).ok_or((loaded, quiet))
-    };
-    if let Err(first) = is_near() {
-        assert!(is_near().is_ok(), "twice, and first {first:?}");
-    }
+        times.push((loaded, quiet));
+        loaded <= 2 * quiet + Duration::from_millis(20)
+    });
+    assert!(is_near, "with them and without: {times:?}");
     let too_late = || lines(&proxy).iter().filter(|line| line["error"] == "hello_timeout").count();
     eventually("they are given up", || too_late() == STOPPED);
     drop(stopped);
