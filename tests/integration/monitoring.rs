@@ -48,6 +48,8 @@ fn what_goes_wrong_is_counted_by_kind() {
     let before = metrics(&proxy);
     assert!(!before.contains("pointsman_errors_total{"), "nothing went wrong yet");
     assert_eq!(proxy.get("/").status, 502);
+    // It is counted with its line, a moment after it was answered.
+    proxy.until_logged("\"error\":\"connect\"", 1);
     let mut client = proxy.connect();
     client.send("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n");
     assert_eq!(client.response("GET").status, 400);
