@@ -72,11 +72,11 @@ fn an_address_without_answer_does_not_take_its_name_down() {
     let proxy = Proxy::spawn(command, folder, 1);
     eventually("the check passes", || proxy.get("/").status == 200);
     let begun = Instant::now();
-    for _ in 0..40 {
+    for _ in 0..160 {
         assert_eq!(proxy.get("/").text(), "one");
     }
-    // The first of each worker may wait twice; those after it know better. If none did, they took ten seconds.
-    assert!(begun.elapsed().as_secs() < 8, "{:?}", begun.elapsed());
+    // The first of each worker may wait twice; those after it know better. If none did, they took forty seconds.
+    assert!(begun.elapsed().as_secs() < 32, "{:?}", begun.elapsed());
     assert_eq!(proxy.count_logged("went down"), 0, "no check failed");
 }
 

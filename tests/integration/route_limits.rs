@@ -172,7 +172,7 @@ fn times_of_a_route_replace_those_of_listener_and_upstream() {
     });
     // For heads there is more: those of a busy machine must come.
     let proxy =
-        with(&origin, "timeouts = { body = \"300ms\", response = \"2s\", response_body = \"300ms\" }");
+        with(&origin, "timeouts = { body = \"300ms\", response = \"5s\", response_body = \"300ms\" }");
     assert_eq!(proxy.get("/").status, 200);
     assert_eq!(proxy.get("/head").status, 504);
     assert_eq!(proxy.logged("/head")["error"], "response_timeout");

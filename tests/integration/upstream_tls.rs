@@ -334,9 +334,8 @@ fn without_a_name_the_backends_host_is_asked_for() {
 #[test]
 fn time_to_connect_is_not_of_the_answer() {
     let folder = tls::folder();
-    let backend =
-        Backend::start(&folder, &Manner { pause: Duration::from_millis(1500), ..Manner::default() });
-    let conf = "protocol = \"auto\"\nresponse_timeout = \"1s\"\n---\n";
+    let backend = Backend::start(&folder, &Manner { pause: Duration::from_secs(4), ..Manner::default() });
+    let conf = "protocol = \"auto\"\nconnect_timeout = \"60s\"\nresponse_timeout = \"3s\"\n---\n";
     let more = format!("{conf}{LENIENT}[upstream.tls]\nca = \"ca.pem\"\nserver_name = \"example.com\"\n");
     let proxy = Proxy::start_in(folder, &config_of(&[backend.address.to_string()], "", &more));
     let mut client = proxy.connect();

@@ -1,6 +1,10 @@
 //! Streams: many at once, slow ones, and how they and their connection end.
 
 use super::*;
+use crate::support::h2::run_within;
+
+/// What many megabytes may take on a busy machine.
+const LONG: Duration = Duration::from_secs(6 * PATIENCE.as_secs());
 
 #[test]
 fn many_streams_run_at_once_over_one_connection() {
@@ -59,7 +63,7 @@ fn a_slow_reader_slows_only_its_own_stream() {
     // What the first request brings in is not the question.
     proxy.get("/small");
     let before = proxy.memory();
-    run(async {
+    run_within(LONG, async {
         // A connection window that one stream cannot use up.
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(64 * 1024).initial_connection_window_size(1024 * 1024);
@@ -105,7 +109,7 @@ fn a_slow_backend_slows_the_upload_and_holds_no_memory() {
     // What the first request brings in is not the question.
     assert_eq!(proxy.connect().get_with("/", "a b", "").status, 400);
     let before = proxy.memory();
-    run(async {
+    run_within(LONG, async {
         let client = Http2::connect(&proxy).await;
         let mut send = client.send.clone().ready().await.unwrap();
         let mut post = request("POST", "/upload");

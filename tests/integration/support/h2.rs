@@ -1,6 +1,6 @@
 //! HTTP/2 clients, over TCP with prior knowledge or over TLS.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
 use h2::{
@@ -24,8 +24,13 @@ pub struct Http2 {
 
 /// Runs a test's client, within the time that anything may take.
 pub fn run<T>(test: impl Future<Output = T>) -> T {
+    run_within(PATIENCE, test)
+}
+
+/// The same with a time of its own.
+pub fn run_within<T>(time: Duration, test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("it takes too long") })
+    runtime.block_on(async { tokio::time::timeout(time, test).await.expect("it takes too long") })
 }
 
 impl Http2 {
