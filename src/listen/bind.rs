@@ -306,7 +306,11 @@ pub fn permit(path: &Path, SocketAccess { mode, owner, group }: SocketAccess) ->
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashSet, net::TcpStream, time::Duration};
+    use std::{
+        collections::HashSet,
+        net::TcpStream,
+        time::{Duration, Instant},
+    };
 
     use super::*;
 
@@ -404,7 +408,13 @@ mod tests {
         let bound = bind(&address, 2, Manner::default()).unwrap();
         assert_eq!(bind(&address, 2, Manner::default()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(bound);
-        bind(&address, 2, Manner::default()).unwrap();
+        // A program that another test is starting has it open for a moment.
+        let end = Instant::now() + Duration::from_secs(20);
+        while let Err(error) = bind(&address, 2, Manner::default()) {
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+            assert!(Instant::now() < end, "its file is never taken for stale");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         fs::remove_file(path).unwrap();
     }
 }
