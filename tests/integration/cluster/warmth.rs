@@ -63,7 +63,8 @@ impl Pair {
     /// Has the standby take over.
     fn fail(&mut self) {
         self.primary.proxy.signal("KILL");
-        self.standby.until("primary", 1);
+        // There is one group, for IPv4.
+        self.standby.proxy.until_logged("\"role\":\"primary\"", 1);
     }
 
     /// The share of these requests that the origin was not asked for, each sent when it is due.
