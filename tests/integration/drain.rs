@@ -2,12 +2,13 @@
 
 use std::{
     net::TcpStream,
+    sync::{Arc, Mutex, mpsc::channel},
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Client, Origin, Proxy, eventually, proxy::config};
+use crate::support::{Client, Origin, Proxy, Reply, eventually, proxy::config};
 
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
 
@@ -37,6 +38,46 @@ const GRACE: Duration = Duration::from_secs(1);
 #[test]
 fn sigterm_finishes_exchanges_and_accepts_nothing_new() {
     assert!((0..5).any(|_| is_finished_and_nothing_new_accepted()), "it was always late");
+}
+
+#[test]
+fn who_was_told_of_a_kept_connection_may_ask_once_more() {
+    assert!((0..5).any(|_| is_answered_once_more()), "it was always late");
+}
+
+/// False where this was late.
+fn is_answered_once_more() -> bool {
+    let (release, rest) = channel::<()>();
+    let rest = Arc::new(Mutex::new(rest));
+    let origin = Origin::start(move |request| match request.target.as_str() {
+        "/long" => {
+            let rest = rest.clone();
+            Reply::Take(Box::new(move |connection| {
+                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwho");
+                let _ = rest.lock().unwrap().recv();
+                connection.send("le");
+            }))
+        }
+        _ => Reply::Text(200, "more".into()),
+    });
+    let mut proxy = Proxy::start(&config(&[origin.address()], ""));
+    let mut client = proxy.connect();
+    client.send("GET /long HTTP/1.1\r\nHost: a\r\n\r\n");
+    let head = client.until(b"who").unwrap();
+    assert!(!String::from_utf8(head).unwrap().to_ascii_lowercase().contains("connection: close"));
+    proxy.signal("TERM");
+    eventually("new connections are refused", || is_refused(&proxy));
+    let begun = Instant::now();
+    release.send(()).unwrap();
+    assert_eq!(client.exactly(2), b"le");
+    let response = client.get("/more");
+    if response.status == 0 && begun.elapsed() >= Duration::from_millis(300) {
+        return false;
+    }
+    assert_eq!((response.status, response.header("connection")), (200, Some("close")));
+    assert!(client.is_closed());
+    assert_eq!(proxy.wait().code(), Some(0));
+    true
 }
 
 /// False where this was late.

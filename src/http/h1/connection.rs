@@ -8,6 +8,7 @@ use std::{
     future::poll_fn,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use super::client::Client;
@@ -49,6 +50,10 @@ pub struct Connection {
     /// Whether a request was served on it.
     is_served: bool,
 }
+
+/// How long a connection whose listener closes goes on where its last response did not say so: the next request may be on
+/// its way.
+const KEPT: Duration = Duration::from_millis(300);
 
 /// What becomes of a connection after a request.
 enum Next {
@@ -136,7 +141,6 @@ impl Connection {
             self.is_served = true;
             // Boxed, so that an idle connection does not keep the room that a request needs.
             match Box::pin(self.request()).await {
-                Next::Keep if self.worker.is_closing(self.listener) => return Become::Closed,
                 Next::Keep => self.stream.rest(),
                 Next::Close(is_sending) => {
                     if is_sending {
@@ -160,6 +164,10 @@ impl Connection {
             // The end of the request before, or the beginning of the connection, has just read the clock.
             match self.is_served {
                 false => (timeouts.header, None),
+                // Its client was told that it is kept, and may have asked again already.
+                true if self.worker.is_closing(self.listener) => {
+                    (self.worker.connections.idle_until().since(Moment::now()).max(KEPT), None)
+                }
                 true if idle > parked::AFTER && self.is_parkable() => {
                     (parked::AFTER, Some(Moment::recent().plus(idle)))
                 }
