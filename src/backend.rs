@@ -27,6 +27,9 @@ const UNLIMITED: u32 = u32::MAX;
 /// How soon it is seen that the first look-up of a name has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
+/// How much later an answer is than the one noted before, to be noted too: whoever picks reads the same cache line.
+pub const ANSWER_STEP: Duration = Duration::from_millis(1);
+
 /// How much finer than a configured weight an effective weight is, so that slow start can ramp weight 1.
 pub const WEIGHT_UNIT: u32 = 100;
 
@@ -189,6 +192,9 @@ pub struct Shared {
     /// Failures of real traffic in a row, over all workers; written by `health`, and by a success only
     /// when it is not 0.
     pub failures_in_a_row: AtomicU32,
+    /// When it last gave a session of datagrams its first answer, over all workers and to within [`ANSWER_STEP`]; 0 =
+    /// never. Written by `l4`.
+    pub answered_at: AtomicU64,
     /// What `health` remembers of ejections; locked only when one begins or ends.
     pub ejections: Mutex<Ejections>,
     /// What was counted of its health.
@@ -219,6 +225,7 @@ impl Default for Shared {
             ejected_until: AtomicU64::new(0),
             up_since: AtomicU64::new(0),
             failures_in_a_row: AtomicU32::new(0),
+            answered_at: AtomicU64::new(0),
             ejections: Mutex::default(),
             health_counts: HealthCounts::default(),
             latency: RecentLatency::default(),
@@ -249,6 +256,20 @@ impl Shared {
             let new = addresses.iter().map(|address| (*address, now.plus(BEHIND)));
             others.copied().chain(new).collect::<Vec<_>>()
         });
+    }
+
+    /// Notes that a session of datagrams had its first answer.
+    pub fn note_answer(&self, now: Moment) {
+        // Of two workers at once the earlier may be left; they are no further apart than a step.
+        if Moment(self.answered_at.load(Relaxed)).plus(ANSWER_STEP) <= now {
+            self.answered_at.store(now.0, Relaxed);
+        }
+    }
+
+    /// Whether any session of datagrams had its first answer at that moment or later.
+    pub fn has_answered_since(&self, moment: Moment) -> bool {
+        // What came less than a step after the one that is noted is not.
+        Moment(self.answered_at.load(Relaxed)).plus(ANSWER_STEP) > moment
     }
 
     /// Says why the backend is in its state.

@@ -5,7 +5,7 @@
 //! ClientHello can be read; everything after it cannot. Why it is so: `docs/decisions/027-quic-by-name.md`.
 
 mod crypto;
-mod handshake;
+pub(super) mod handshake;
 mod initial;
 pub(super) mod packet;
 pub(super) mod waiting;

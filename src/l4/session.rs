@@ -29,8 +29,8 @@ pub struct Terms {
 /// What has come for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// Its first answer did not come in time. Said once for each [`Table::ask`].
-    Unanswered(Id),
+    /// Its first answer did not come in time since then. Said once for each [`Table::ask`].
+    Unanswered(Id, Moment),
     /// It was silent for as long as it may be: it is to be removed.
     Idle(Id),
 }
@@ -217,7 +217,8 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
     pub fn due(&mut self, now: Moment) -> Option<Due> {
         if let Some((_, id)) = self.heads(Which::Asking).filter(|(at, _)| *at <= now).min() {
             self.unlink(id, Which::Asking);
-            return Some(Due::Unanswered(id));
+            let asked = self.entries.get(id as usize).map_or(now, |entry| entry.asked);
+            return Some(Due::Unanswered(id, asked));
         }
         self.heads(Which::Silent).filter(|(at, _)| *at <= now).min().map(|(_, id)| Due::Idle(id))
     }
@@ -335,7 +336,7 @@ mod tests {
         let id = table.insert('a', Terms { answer: IDLE, ..TERMS }, at(0), ()).unwrap();
         table.ask(id, at(0));
         table.ask(id, at(2));
-        assert_eq!(table.due(at(10)), Some(Due::Unanswered(id)));
+        assert_eq!(table.due(at(10)), Some(Due::Unanswered(id, at(0))));
         assert_eq!(table.due(at(10)), Some(Due::Idle(id)));
         // Asked again, of another backend.
         table.ask(id, at(10));

@@ -18,7 +18,7 @@ use std::{
 use super::{registry::ListenerId, snapshot::Snapshot};
 
 /// Most bytes of a connection id (RFC 9000 §17.2).
-const MOST_ID: usize = 20;
+pub const MOST_ID: usize = 20;
 /// Least bytes of one that is looked for: shorter ones of different servers are too often the same.
 const LEAST_ID: usize = 4;
 /// Connection ids of a flow that are kept: a client's first, and what its server showed. A handshake shows two or three.

@@ -27,13 +27,14 @@ pub enum Dropped {
     SendBuffer,
     /// It could not be sent for another reason.
     Unsent,
-    /// It is no QUIC, its Initial packet does not open, or what that says is no ClientHello.
+    /// It is no QUIC, its Initial packet does not open, what that says is no ClientHello, or every server drops it.
     QuicMalformed,
     /// Its ClientHello did not come whole within four datagrams and a second.
     QuicIncomplete,
     /// It is of a connection of QUIC that is not known here.
     QuicUnknown,
-    /// It is of a version of QUIC that cannot be read, and no route takes what has no name.
+    /// It is of a version of QUIC that cannot be read, and no route takes what has no name, or it is too small to begin
+    /// with.
     QuicVersion,
     /// It has no PROXY header, which its network is to send (`proxy_protocol_from`).
     ProxyHeader,

@@ -29,7 +29,7 @@ impl Sessions {
     }
 
     /// Whether a backend has ever answered. Where none has, silence says nothing of any: what is spoken may be a
-    /// protocol without answers, such as syslog's.
+    /// protocol without answers, such as syslog's. Where one has, see `docs/decisions/048-silence-to-strangers.md`.
     pub fn has_answered(&self) -> bool {
         self.has_answered.load(Relaxed)
     }

@@ -96,9 +96,10 @@ impl Sessions {
         while let Some(due) = self.table.due(world.now) {
             world.record(|| format!("{due:?}"));
             match due {
-                Due::Unanswered(id) => {
+                Due::Unanswered(id, asked) => {
                     let it = self.expected.iter_mut().find(|it| it.id == id).unwrap();
-                    assert!(it.asked.take().unwrap().plus(it.terms.answer) <= world.now);
+                    assert_eq!(it.asked.take(), Some(asked));
+                    assert!(asked.plus(it.terms.answer) <= world.now);
                 }
                 Due::Idle(id) => {
                     let at = self.expected.iter().position(|it| it.id == id).unwrap();

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Least bytes of a datagram with a client's Initial packet (RFC 9000 §14.1): servers drop what is smaller.
-pub(super) const LEAST: usize = 1200;
+pub(in crate::l4) const LEAST: usize = 1200;
 
 /// One client's handshake, as far as it has come.
 pub(super) struct Handshake {
@@ -54,7 +54,10 @@ impl Handshake {
             let after = match long.kind(self.version) {
                 Kind::Initial => {
                     let Some((sealed, after)) = Sealed::split(rest, &long) else { break };
-                    is_read |= self.open(&sealed, datagram.len())?;
+                    if !self.open(&sealed, datagram.len())? {
+                        break;
+                    }
+                    is_read = true;
                     after
                 }
                 Kind::ZeroRtt => {
@@ -73,12 +76,14 @@ impl Handshake {
     }
 
     fn is_of(&self, long: &Long<'_>) -> bool {
-        known(long.version) == Some(self.version) && long.destination == self.destination.as_bytes()
+        known(long.version) == Some(self.version)
+            && long.destination == self.destination.as_bytes()
+            && long.has_short_ids()
     }
 
     /// Takes what an Initial packet has; false where it does not open.
     fn open(&mut self, sealed: &Sealed<'_>, datagram: usize) -> Result<bool, Useless> {
-        if datagram < LEAST {
+        if datagram < LEAST || !sealed.may_be_read {
             return Ok(false);
         }
         if self.keys.is_none() {
@@ -92,4 +97,4 @@ impl Handshake {
 
 #[cfg(test)]
 #[path = "handshake_tests.rs"]
-pub(super) mod tests;
+pub(in crate::l4) mod tests;

@@ -38,6 +38,20 @@ pub(in crate::l4::quic) fn hello(name: &str, alpn: &[u8]) -> Vec<u8> {
 
 /// An Initial packet with these frames, sealed as its client does it.
 pub(in crate::l4::quic) fn seal(version: Version, id: &[u8], number: u8, frames: &[u8]) -> Vec<u8> {
+    seal_as(&Look::default(), version, (id, number), frames)
+}
+
+/// What in an Initial packet is another client's, or nobody's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::l4) struct Look<'a> {
+    pub(in crate::l4) lacks_fixed_bit: bool,
+    pub(in crate::l4) source: &'a [u8],
+    /// Of fewer than 64 bytes.
+    pub(in crate::l4) token: &'a [u8],
+}
+
+/// An Initial packet that looks so.
+fn seal_as(look: &Look<'_>, version: Version, (id, number): (&[u8], u8), frames: &[u8]) -> Vec<u8> {
     let rustls::SupportedCipherSuite::Tls13(suite) =
         rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256
     else {
@@ -47,12 +61,16 @@ pub(in crate::l4::quic) fn seal(version: Version, id: &[u8], number: u8, frames:
         Version::One => (quic::Version::V1, 1_u32, 0xc0),
         Version::Two => (quic::Version::V2, 0x6b33_43cf, 0xd0),
     };
+    let first = if look.lacks_fixed_bit { first & !0x40 } else { first };
     let suite = quic::Suite { suite, quic: suite.quic.unwrap() };
     let keys = suite.keys(id, Side::Client, known).local;
     let mut payload = frames.to_vec();
     let length = u16::try_from(payload.len() + 1 + keys.packet.tag_len()).unwrap() | 0x4000;
     let mut header = [&[first][..], &code.to_be_bytes(), &[u8::try_from(id.len()).unwrap()], id].concat();
-    header.extend([0, 0]);
+    for bytes in [look.source, look.token] {
+        header.push(u8::try_from(bytes.len()).unwrap());
+        header.extend(bytes);
+    }
     header.extend(length.to_be_bytes());
     let number_at = header.len();
     header.push(number);
@@ -62,6 +80,11 @@ pub(in crate::l4::quic) fn seal(version: Version, id: &[u8], number: u8, frames:
     let (first, rest) = header.split_first_mut().unwrap();
     keys.header.encrypt_in_place(&sample, first, &mut rest[number_at - 1..]).unwrap();
     [header, payload].concat()
+}
+
+/// A datagram with all of a ClientHello, of a client that made up this id.
+pub(in crate::l4) fn whole_hello(look: &Look<'_>, id: &[u8]) -> Vec<u8> {
+    seal_as(look, Version::One, (id, 0), &frame(0, &hello("a.test", b"h3")))
 }
 
 /// A datagram with these pieces of a message, filled up as clients do.
@@ -131,6 +154,26 @@ fn packets_in_one_datagram_are_read_together() {
     assert_eq!(read(Version::One, &[[&*one, &other].concat()]), Ok(None));
     let other = seal(Version::Two, ID, 1, &frames);
     assert_eq!(read(Version::One, &[[&*one, &other].concat()]), Ok(None));
+}
+
+#[test]
+fn packets_that_servers_drop_say_nothing() {
+    let message = hello("a.test", b"h3");
+    let sealed = |look: Look<'_>, piece: &[u8]| seal_as(&look, Version::One, (ID, 0), piece);
+    let all = frame(0, &message);
+    let lacking = Look { lacks_fixed_bit: true, ..Look::default() };
+    for look in [lacking, Look { source: &[7; 21], ..Look::default() }] {
+        assert_eq!(read(Version::One, &[sealed(look, &all)]), Err(Useless::Datagram), "{look:?}");
+    }
+    // RFC 9287: the server gave a token to a client that may leave the bit out.
+    for look in [Look { token: b"of before", ..lacking }, Look { source: &[7; 20], ..Look::default() }] {
+        assert!(read(Version::One, &[sealed(look, &all)]).unwrap().is_some(), "{look:?}");
+    }
+    // What stands behind a packet that does not open is read by few servers.
+    let mut broken = sealed(Look::default(), &frame(0, &message[..600]));
+    broken[100] ^= 1;
+    let joined = [broken, sealed(Look::default(), &all)].concat();
+    assert_eq!(read(Version::One, &[joined]), Err(Useless::Datagram));
 }
 
 #[test]

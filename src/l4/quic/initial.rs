@@ -53,6 +53,9 @@ pub(super) struct Sealed<'a> {
     packet: &'a [u8],
     /// Where its number is.
     number_at: usize,
+    /// Whether a server may read it: without the fixed bit only where a token says that it let the client leave that out
+    /// before (RFC 9287 §3.1).
+    pub(super) may_be_read: bool,
 }
 
 impl<'a> Sealed<'a> {
@@ -61,7 +64,7 @@ impl<'a> Sealed<'a> {
         let (token, rest) = number(long.rest)?;
         let (_, rest) = rest.split_at_checked(token)?;
         let (packet, after, number_at) = bounded(datagram, rest)?;
-        Some((Self { packet, number_at }, after))
+        Some((Self { packet, number_at, may_be_read: long.has_fixed_bit || token > 0 }, after))
     }
 }
 

@@ -1,6 +1,8 @@
 //! QUIC packets as far as anybody can read them who has no keys: what holds for every version (RFC 8999), and the kinds of
 //! packets of versions 1 and 2 (RFC 9000 §17.2, RFC 9369 §3.2). Pure.
 
+use crate::runtime::flows::MOST_ID;
+
 /// A version of QUIC whose packets can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::l4) enum Version {
@@ -17,6 +19,9 @@ pub(in crate::l4) struct Long<'a> {
     pub(in crate::l4) version: u32,
     /// The two bits that say which packet it is, in a way that depends on the version.
     bits: u8,
+    /// Whether the bit is set without which a packet of a version that is known is to be dropped (RFC 9000 §17.2), unless
+    /// both ends agreed that it may be so (RFC 9287).
+    pub(super) has_fixed_bit: bool,
     /// Whom it is for.
     pub(in crate::l4) destination: &'a [u8],
     /// Whom it is from: what the other side is to write to.
@@ -59,8 +64,21 @@ impl<'a> Long<'a> {
         let (version, rest) = rest.split_first_chunk()?;
         let (destination, rest) = with_length(rest)?;
         let (source, rest) = with_length(rest)?;
-        let bits = first >> 4 & 3;
-        Some(Self { version: u32::from_be_bytes(*version), bits, destination, source, rest })
+        let (bits, has_fixed_bit) = (first >> 4 & 3, first & 0x40 != 0);
+        let version = u32::from_be_bytes(*version);
+        Some(Self { version, bits, has_fixed_bit, destination, source, rest })
+    }
+
+    /// Whether its connection ids are no longer than those of versions that are known: servers drop such a packet of these
+    /// versions (RFC 9000 §17.2), and may drop one of others.
+    pub(in crate::l4) fn has_short_ids(&self) -> bool {
+        self.destination.len() <= MOST_ID && self.source.len() <= MOST_ID
+    }
+
+    /// Whether a server that is there answers a client whose datagram begins with this packet, where it opens: what begins
+    /// with another kind may be dropped in silence, and without the fixed bit it mostly is.
+    pub(in crate::l4) fn is_to_be_answered(&self, version: Version) -> bool {
+        self.has_fixed_bit && self.kind(version) == Kind::Initial
     }
 
     /// Which packet it is, of a version that is known.
@@ -133,5 +151,33 @@ mod tests {
             }
         }
         assert_eq!(Long::read(&[0x40; 30]), None, "a short header");
+    }
+
+    #[test]
+    fn an_initial_packet_with_the_fixed_bit_is_to_be_answered() {
+        for (first, one, two) in
+            [(0xc0, true, false), (0xd0, false, true), (0x80, false, false), (0x90, false, false)]
+        {
+            let packet = [first, 0, 0, 0, 1, 1, b'd', 1, b's', 9];
+            let long = Long::read(&packet).unwrap();
+            assert_eq!(
+                (long.is_to_be_answered(Version::One), long.is_to_be_answered(Version::Two)),
+                (one, two)
+            );
+        }
+    }
+
+    #[test]
+    fn ids_of_more_than_20_bytes_are_of_other_versions() {
+        for (destination, source, are_short) in [(20_u8, 20_u8, true), (21, 8, false), (8, 21, false)] {
+            let ids = [
+                &[destination][..],
+                &[1; 21][..usize::from(destination)],
+                &[source],
+                &[2; 21][..usize::from(source)],
+            ];
+            let packet = [&[0xc0, 0, 0, 0, 1][..], &ids.concat()].concat();
+            assert_eq!(Long::read(&packet).unwrap().has_short_ids(), are_short, "{destination} {source}");
+        }
     }
 }

@@ -154,7 +154,7 @@ impl<K: Copy + Eq + Hash> Waiting<K> {
     /// Drops those whose time is over, and gives how many datagrams they were.
     pub(in crate::l4) fn expire(&mut self, now: Moment) -> u64 {
         let mut count = 0;
-        while let Some(Due::Idle(id) | Due::Unanswered(id)) = self.table.due(now) {
+        while let Some(Due::Idle(id) | Due::Unanswered(id, _)) = self.table.due(now) {
             count += self.remove(id).map_or(0, |waits| waits.datagrams.len() as u64);
         }
         count

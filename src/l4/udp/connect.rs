@@ -133,6 +133,9 @@ fn pick(
 pub(super) fn answered(place: &Place, waited: Duration, now: Moment) {
     let (worker_upstream, index) = (place.worker_upstream(), place.index());
     worker_upstream.upstream.sessions.note_answer();
+    if let Some(backend) = place.backend() {
+        backend.shared.note_answer(now);
+    }
     if let Some(series) = worker_upstream.series.get(index) {
         series.record(Outcome::Tunnel);
         series.response.record(waited);
@@ -140,6 +143,11 @@ pub(super) fn answered(place: &Place, waited: Duration, now: Moment) {
     let sample = Sample { elapsed: waited, failed: false };
     worker_upstream.with_balancer(|balancer| balancer.on_done(index, &sample, now));
     worker_upstream.record_health(index, Verdict::Success, now);
+}
+
+/// Whether a backend has given any session its first answer since then.
+pub(super) fn has_answered_since(place: &Place, moment: Moment) -> bool {
+    place.backend().is_some_and(|backend| backend.shared.has_answered_since(moment))
 }
 
 /// A backend failed a session.
@@ -156,7 +164,7 @@ pub(super) fn failed(place: &Place, kind: Kind, waited: Duration, now: Moment) {
     worker_upstream.record_health(index, verdict, now);
 }
 
-/// A session ended of which the backend was never heard, and of which that says nothing.
+/// A session ended, or is left, of which the backend was never heard, and of which that says nothing.
 pub(super) fn unheard(place: &Place) {
     if let Some(series) = place.worker_upstream().series.get(place.index()) {
         series.record(Outcome::Tunnel);

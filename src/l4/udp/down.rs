@@ -50,7 +50,7 @@ impl Relay {
     }
 
     /// Passes what the backend of a session sent on to its client; whether there is nothing left of it.
-    fn pass_down(&self, id: Id) -> bool {
+    pub(super) fn pass_down(&self, id: Id) -> bool {
         let (mut table, mut batch) = (self.table.borrow_mut(), self.batch.borrow_mut());
         let Some(session) = table.get_mut(id) else { return true };
         let Some(backend) = &session.backend else { return true };

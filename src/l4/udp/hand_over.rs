@@ -138,7 +138,7 @@ impl Relay {
         if table.find(&key).is_some() {
             return None;
         }
-        let is_asking = !session.is_answered();
+        let is_asking = session.is_asking();
         let id = table.insert(key, terms, now, session).ok()?;
         if table.get(id).is_none_or(|(_, session)| self.watch(session, id).is_err()) {
             table.remove(id);
@@ -240,6 +240,9 @@ impl Relay {
             }),
         };
         let mut quic = QuicSession::new(place, facts.get("is_bound") == Some(&Value::Bool(true)));
+        if facts.get("is_owed") == Some(&Value::Bool(false)) {
+            quic.expect_nothing();
+        }
         ids.into_iter().for_each(|id| quic.learn(id));
         Some(quic)
     }
@@ -257,6 +260,7 @@ fn facts(session: &Session, is_beside: bool, now: Moment) -> Option<Value> {
             "alpn": flow.alpn,
             "version": flow.version,
             "is_bound": quic.is_bound(),
+            "is_owed": quic.is_owed(),
         })
     });
     let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);

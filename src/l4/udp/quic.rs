@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::{
     super::{
         quic::{
+            handshake::LEAST,
             packet::{Kind, Long, is_long, known},
             waiting::Offer,
         },
@@ -80,14 +81,15 @@ impl Relay {
         }
         let long = Long::read(one.bytes).ok_or((Dropped::QuicMalformed, 1))?;
         let version = known(long.version);
+        if version.is_some() && !long.has_short_ids() {
+            return Err((Dropped::QuicMalformed, 1));
+        }
         let found = flows.find(slot, long.destination).filter(|_| version.is_some());
         let id = match (found, version) {
             (Some(place), _) => self.session_of(table, socket, client, (place, one), now).map_err(single)?,
             // Of Version Negotiation, which is a server's.
             (None, None) if long.version == 0 => return Err((Dropped::QuicMalformed, 1)),
-            (None, None) => {
-                self.of_version(table, socket, client, (long.version, one), now).map_err(single)?
-            }
+            (None, None) => self.of_version(table, socket, client, (&long, one), now).map_err(single)?,
             (None, Some(version)) => match long.kind(version) {
                 Kind::Initial | Kind::ZeroRtt if long.destination.len() >= LEAST_FIRST_ID => {
                     return self.begin_by_name(table, socket, client, (&long, one), now);
@@ -133,14 +135,22 @@ impl Relay {
         table: &mut Sessions,
         socket: &Rc<Socket>,
         client: Client,
-        (version, one): (u32, Received<'_>),
+        (long, one): (&Long<'_>, Received<'_>),
         now: Moment,
     ) -> Result<Id, Dropped> {
         let client = client.of(OF_NO_VERSION);
-        match table.find(&client) {
-            Some(id) => Ok(id),
-            None => self.begin(table, client, (socket, &one), &Ask::Version(version), now),
+        if let Some(id) = table.find(&client) {
+            return Ok(id);
         }
+        // RFC 9000 §5.2.2: what is smaller than a first datagram of a version that the server has gets no answer.
+        if one.bytes.len() < LEAST {
+            return Err(Dropped::QuicVersion);
+        }
+        let id = self.begin(table, client, (socket, &one), &Ask::Version(long.version), now)?;
+        if !long.has_short_ids() {
+            expect_nothing(table, id);
+        }
+        Ok(id)
     }
 
     /// Reads on in a client's ClientHello, and begins a session once it is whole.
@@ -162,8 +172,13 @@ impl Relay {
             Offer::Whole(hello, before) => (hello, before),
         };
         let count = before.len() as u64 + 1;
+        let mut datagrams = before.iter().map(|it| &**it).chain([one.bytes]);
+        let is_owed = datagrams.any(|it| Long::read(it).is_some_and(|long| long.is_to_be_answered(version)));
         let ask = Ask::Hello(hello, long.version, id);
         let id = self.begin_first(table, client, (socket, &one), &ask, now).map_err(|why| (why, count))?;
+        if !is_owed {
+            expect_nothing(table, id);
+        }
         let before = before.iter().map(|bytes| Received { bytes, each: bytes.len(), ecn: None, ..one });
         for datagram in before.chain([one]) {
             self.forward(table, id, datagram, now).map_err(|why| (why, 1))?;
@@ -205,6 +220,13 @@ fn own(table: &Sessions, client: &Client, received: Received<'_>) -> Option<Id> 
     let id = table.find(client)?;
     let quic = table.get(id)?.1.quic.as_ref()?;
     received.datagrams().all(|datagram| quic.has(datagram)).then_some(id)
+}
+
+/// Notes that a session's backend may stay silent.
+fn expect_nothing(table: &mut Sessions, id: Id) {
+    if let Some(quic) = table.get_mut(id).and_then(|session| session.quic.as_mut()) {
+        quic.expect_nothing();
+    }
 }
 
 /// Whether a client's datagram begins with this connection id.

@@ -16,11 +16,13 @@ pub(super) struct QuicSession {
     ids: Vec<ConnectionId>,
     /// Whether its backend was picked before the client had this address: it is not left for another.
     is_bound: bool,
+    /// Whether a server that is there answers what it began with.
+    is_owed: bool,
 }
 
 impl QuicSession {
     pub(super) fn new(place: FlowPlace, is_bound: bool) -> Self {
-        Self { place, ids: Vec::new(), is_bound }
+        Self { place, ids: Vec::new(), is_bound, is_owed: true }
     }
 
     /// Bytes of memory, about: its own and those of the connection.
@@ -34,6 +36,15 @@ impl QuicSession {
 
     pub(super) fn is_bound(&self) -> bool {
         self.is_bound
+    }
+
+    pub(super) fn is_owed(&self) -> bool {
+        self.is_owed
+    }
+
+    /// It began with what a server may drop in silence.
+    pub(super) fn expect_nothing(&mut self) {
+        self.is_owed = false;
     }
 
     /// Goes on as another connection: its backend is another one. What leads to it is the same.

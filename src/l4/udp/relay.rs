@@ -26,7 +26,6 @@ use super::{
     socket::Socket,
 };
 use crate::{
-    error::Kind,
     moment::Moment,
     net::{Deadline, descriptors},
     runtime::{
@@ -176,21 +175,20 @@ impl Relay {
     async fn watch_time(self: Rc<Self>) {
         loop {
             poll_fn(|cx| self.due.poll_elapsed(cx)).await;
-            self.do_what_is_due();
+            self.do_what_is_due(Moment::now());
             yield_now().await;
         }
     }
 
-    fn do_what_is_due(&self) {
-        let now = Moment::now();
+    pub(super) fn do_what_is_due(&self, now: Moment) {
         let mut table = self.table.borrow_mut();
         for _ in 0..DUE_PER_TURN {
             match table.due(now) {
                 None => break,
                 Some(Due::Idle(id)) => self.end_one(&mut table, id, EndedBy::Idle),
-                Some(Due::Unanswered(id)) => {
-                    if let Some(session) = table.get_mut(id).filter(|session| session.may_blame()) {
-                        session.failed(Kind::ResponseTimeout, None, now);
+                Some(Due::Unanswered(id, asked)) => {
+                    if let Some(session) = table.get_mut(id) {
+                        session.unanswered(asked, now);
                     }
                 }
             }

@@ -190,6 +190,11 @@ impl Session {
         self.quic.as_ref().map(|quic| quic.place().number())
     }
 
+    /// Whether its backend has yet to answer, and no server that is there may stay silent.
+    pub(super) fn is_asking(&self) -> bool {
+        !self.is_answered() && self.quic.as_ref().is_none_or(|quic| quic.is_owed())
+    }
+
     /// Whether its backend was picked for another address of its client.
     fn is_bound(&self) -> bool {
         self.quic.as_ref().is_some_and(|quic| quic.is_bound())
@@ -242,7 +247,24 @@ impl Session {
             if self.is_bound() {
                 return;
             }
-            connect::answered(&backend.place, now.since(asked.unwrap_or(now)), now);
+            connect::answered(&backend.place, now.since(asked.unwrap_or(self.started)), now);
+        }
+    }
+
+    /// The backend did not answer in time: what the client sends next goes to another. It is to blame only where it has
+    /// answered nobody else since: strangers can send what every server drops in silence (`docs/decisions/048`).
+    pub(super) fn unanswered(&mut self, asked: Moment, now: Moment) {
+        let upstream = self.snapshot.shared.upstreams.get(self.upstream);
+        if !upstream.is_some_and(|upstream| upstream.sessions.has_answered()) {
+            return;
+        }
+        match &self.backend {
+            Some(backend) if connect::has_answered_since(&backend.place, asked) => {
+                connect::unheard(&backend.place);
+                self.error = Some(Kind::ResponseTimeout);
+                self.backend = None;
+            }
+            Some(_) | None => self.failed(Kind::ResponseTimeout, Some(asked), now),
         }
     }
 
@@ -257,12 +279,6 @@ impl Session {
         if !self.is_answered() {
             self.backend = None;
         }
-    }
-
-    /// Whether silence says something of the backend.
-    pub(super) fn may_blame(&self) -> bool {
-        let upstream = self.snapshot.shared.upstreams.get(self.upstream);
-        upstream.is_some_and(|upstream| upstream.sessions.has_answered())
     }
 
     /// Its end: a line of the log, and counts.

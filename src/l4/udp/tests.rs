@@ -1,18 +1,35 @@
 //! Sessions of a relay that is read by hand, between sockets that are real.
 
-use std::{cell::Cell, io, net::UdpSocket, os::fd::OwnedFd, rc::Rc, sync::atomic::AtomicI64};
+use std::{
+    cell::Cell,
+    io,
+    net::{SocketAddr, UdpSocket},
+    os::fd::OwnedFd,
+    rc::Rc,
+    sync::atomic::{AtomicI64, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 
 use rustix::io::Errno;
 use tokio::runtime::{Builder, LocalOptions};
 
-use super::relay::{Listening, Relay};
+use super::{
+    super::quic::handshake::tests::{Look, whole_hello},
+    relay::{Listening, Relay},
+};
 use crate::{
     admin::tests::shared,
+    backend::ANSWER_STEP,
+    moment::Moment,
     runtime::{
         Worker,
         flows::{ConnectionId, Flow},
     },
-    telemetry::access_log::{AccessLog, Sink},
+    telemetry::{
+        access_log::{AccessLog, Sink},
+        datagrams::Dropped,
+    },
 };
 
 /// A listener, its relay, and two backends of it.
@@ -33,7 +50,9 @@ impl Stage {
         let shared = shared(&format!(
             "[[listener]]\nname = \"web\"\n{listener}\naddress = \"127.0.0.1:0\"\n\
              [[route]]\nname = \"all\"\nlisteners = [\"web\"]\nupstream = \"app\"\n\
-             [[upstream]]\nname = \"app\"\nbackend = [{{ address = \"{one}\" }}, {{ address = \"{two}\" }}]\n"
+             [[upstream]]\nname = \"app\"\n\
+             outlier = {{ consecutive_failures = 1 }}\nudp = {{ idle = \"60s\" }}\n\
+             backend = [{{ address = \"{one}\" }}, {{ address = \"{two}\" }}]\n"
         ));
         let slot = shared.snapshot.load().listeners[0].slot;
         let log = AccessLog::start(Sink::Off).unwrap();
@@ -61,6 +80,53 @@ impl Stage {
     fn sessions(&self) -> usize {
         self.relay.table.borrow().len()
     }
+
+    /// Another client than those before.
+    fn another_client(&self) -> UdpSocket {
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(self.listening.socket().local.unwrap()).unwrap();
+        client
+    }
+
+    /// A client sends this. Gives which backend it came to, and from where.
+    fn ask_as(&self, client: &UdpSocket, datagram: &[u8]) -> Option<(usize, SocketAddr)> {
+        self.tell_as(client, datagram);
+        self.backends.iter().enumerate().find_map(|(index, backend)| {
+            let backend = backend.as_ref()?;
+            backend.set_nonblocking(true).unwrap();
+            Some((index, backend.recv_from(&mut [0; 2000]).ok()?.1))
+        })
+    }
+
+    /// Another client sends this.
+    fn ask(&self, datagram: &[u8]) -> Option<(usize, SocketAddr)> {
+        self.ask_as(&self.another_client(), datagram)
+    }
+
+    /// Another client sends this, and is answered.
+    fn serve(&self, datagram: &[u8]) -> usize {
+        let (index, from) = self.ask(datagram).unwrap();
+        self.backends[index].as_ref().unwrap().send_to(b"answer", from).unwrap();
+        let ids: Vec<_> = self.relay.table.borrow().iter().map(|(id, ..)| id).collect();
+        for id in ids {
+            self.relay.pass_down(id);
+        }
+        index
+    }
+
+    /// Whatever may take its time was too late.
+    fn wait_in_vain(&self) {
+        // What was before is before what is next, also for whoever counts in steps.
+        thread::sleep(2 * ANSWER_STEP);
+        self.relay.do_what_is_due(Moment::now().plus(Duration::from_secs(31)));
+    }
+
+    /// Backends that were ejected.
+    fn ejected(&self) -> Vec<usize> {
+        let snapshot = self.relay.worker.shared.snapshot.load();
+        let backends = snapshot.upstreams[0].backends.iter().enumerate();
+        backends.filter(|(_, it)| it.shared.ejected_until.load(Relaxed) > 0).map(|(index, _)| index).collect()
+    }
 }
 
 /// Runs a test beside which nothing is done: it waits for nothing.
@@ -74,9 +140,7 @@ fn sessions_for_which_no_descriptor_is_left_are_kept() {
     run(|| {
         let stage = Stage::new(UDP);
         for _ in 0..3 {
-            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-            client.connect(stage.listening.socket().local.unwrap()).unwrap();
-            stage.tell_as(&client, b"question");
+            stage.tell_as(&stage.another_client(), b"question");
         }
         let calls = Cell::new(0);
         let second_fails = |socket: &OwnedFd| {
@@ -148,5 +212,89 @@ fn session_of_an_unknown_version_is_found_after_an_upgrade() {
         assert_eq!(stage.relay.take_over(std::iter::once(&stage.listening), handed), 1);
         stage.tell(&unknown);
         assert_eq!(stage.sessions(), 1);
+    });
+}
+
+#[test]
+fn silence_to_strangers_counts_only_where_nobody_is_answered() {
+    run(|| {
+        let stage = Stage::new(UDP);
+        // Answers are usual, of both of them.
+        let both = [stage.serve(b"question"), stage.serve(b"question")];
+        assert_ne!(both[0], both[1]);
+        thread::sleep(2 * ANSWER_STEP);
+        // Rubbish, which no server answers, and questions, which they do.
+        let strangers = [(); 2].map(|()| stage.ask(b"\0").unwrap().0);
+        assert_ne!(strangers[0], strangers[1]);
+        thread::sleep(2 * ANSWER_STEP);
+        assert_ne!(stage.serve(b"question"), stage.serve(b"question"));
+        stage.wait_in_vain();
+        assert_eq!(stage.ejected(), [0; 0]);
+        // From here on one of them answers nobody.
+        let dead = stage.ask(b"question").unwrap().0;
+        thread::sleep(2 * ANSWER_STEP);
+        assert_ne!(stage.serve(b"question"), dead);
+        stage.wait_in_vain();
+        assert_eq!(stage.ejected(), [dead]);
+    });
+}
+
+#[test]
+fn a_client_whose_backend_is_silent_is_moved_where_others_are_answered() {
+    run(|| {
+        let stage = Stage::new(UDP);
+        assert_ne!(stage.serve(b"question"), stage.serve(b"question"));
+        thread::sleep(2 * ANSWER_STEP);
+        let silent = stage.ask_as(&stage.client, b"question").unwrap().0;
+        thread::sleep(2 * ANSWER_STEP);
+        assert_ne!(stage.serve(b"question"), stage.serve(b"question"));
+        stage.wait_in_vain();
+        assert_eq!(stage.ejected(), [0; 0]);
+        assert_ne!(stage.ask_as(&stage.client, b"question").unwrap().0, silent);
+    });
+}
+
+#[test]
+fn datagrams_that_every_server_drops_begin_nothing() {
+    run(|| {
+        let stage = Stage::new(QUIC);
+        let drops = |why| stage.relay.worker.series.datagrams.dropped(why);
+        let lacking = Look { lacks_fixed_bit: true, ..Look::default() };
+        for look in [lacking, Look { source: &[7; 21], ..Look::default() }] {
+            assert_eq!(stage.ask(&whole_hello(&look, b"made up!")), None, "{look:?}");
+        }
+        assert_eq!((stage.sessions(), drops(Dropped::QuicMalformed)), (0, 2));
+        // RFC 9000 §5.2.2: nobody answers one of an unknown version that is so small.
+        let mut unknown = [&[0xc0][..], &0x0a1a_2a3a_u32.to_be_bytes(), b"\x08made up!\x00"].concat();
+        unknown.resize(1199, 7);
+        assert_eq!(stage.ask(&unknown), None);
+        assert_eq!((stage.sessions(), drops(Dropped::QuicVersion)), (0, 1));
+        unknown.push(7);
+        assert!(stage.ask(&unknown).is_some());
+        assert_eq!(stage.sessions(), 1);
+    });
+}
+
+#[test]
+fn silence_to_what_a_server_may_drop_counts_against_nobody() {
+    run(|| {
+        let stage = Stage::new(QUIC);
+        for id in [b"honest 1", b"honest 2"] {
+            stage.serve(&whole_hello(&Look::default(), id));
+        }
+        thread::sleep(2 * ANSWER_STEP);
+        let without_bit = Look { lacks_fixed_bit: true, token: b"of before", ..Look::default() };
+        let early = [&[0xd0, 0, 0, 0, 1, 8][..], b"stranger", &[0, 3], b"abc"].concat();
+        let behind_early = [early, whole_hello(&Look::default(), b"stranger")].concat();
+        let ids = [&[21][..], &[1; 21], &[0]].concat();
+        let unknown = [&[0xc0][..], &0x0a1a_2a3a_u32.to_be_bytes(), &ids, &[7; 1200]].concat();
+        for datagram in [whole_hello(&without_bit, b"whoever!"), behind_early, unknown] {
+            assert!(stage.ask(&datagram).is_some(), "it is passed on");
+        }
+        stage.wait_in_vain();
+        assert_eq!(stage.ejected(), [0; 0]);
+        stage.ask(&whole_hello(&Look::default(), b"honest 3")).unwrap();
+        stage.wait_in_vain();
+        assert_eq!(stage.ejected().len(), 1, "of what it has to answer, silence counts");
     });
 }

@@ -135,7 +135,7 @@ impl Relay {
             sent = self.try_up(table, id, received, now)?;
         }
         let session = table.get_mut(id).ok_or(Dropped::Unsent)?;
-        let is_asking = !session.is_answered();
+        let is_asking = session.is_asking();
         session.went_up(sent.carried);
         if sent.carried.datagrams > 0 {
             table.touch(id, now);
