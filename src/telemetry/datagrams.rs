@@ -38,7 +38,8 @@ pub enum Dropped {
     QuicVersion,
     /// It has no PROXY header, which its network is to send (`proxy_protocol_from`).
     ProxyHeader,
-    /// As many handshakes of QUIC wait for the rest of their ClientHello as may.
+    /// As many handshakes of QUIC wait for the rest of their ClientHello as may, and its own was the oldest; or memory is at
+    /// its bound.
     QuicWaiting,
 }
 

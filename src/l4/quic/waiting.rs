@@ -1,7 +1,7 @@
 //! Handshakes whose ClientHello has not come whole, and the datagrams that wait with them. Pure: it is given `now`.
 //!
-//! What strangers can have held is bounded: four datagrams and a second for each, and so many over all. Beyond, the newest
-//! is refused.
+//! What strangers can have held is bounded: four datagrams and a second for each, and so many over all. Beyond, the oldest
+//! has to go: what is missing of an honest one comes within milliseconds (`docs/decisions/047-waiting-handshakes.md`).
 
 use std::{fmt, hash::Hash, time::Duration};
 
@@ -47,8 +47,8 @@ struct Waits {
 /// What becomes of a datagram.
 #[derive(Debug)]
 pub(in crate::l4) enum Offer {
-    /// It waits for others.
-    Waits,
+    /// It waits for others. So many datagrams that had waited for longer are dropped for it.
+    Waits(u64),
     /// With it the hello is whole.
     Whole(ClientHello, Vec<Box<[u8]>>),
     /// So many datagrams, this one among them, are dropped.
@@ -87,12 +87,11 @@ impl<K: Copy + Eq + Hash> Waiting<K> {
         let read = waits.handshake.read(datagram);
         let (count, is_last) =
             (waits.datagrams.len() as u64 + 1, waits.datagrams.len() + 1 >= MOST_DATAGRAMS);
-        let (grown, room) = (waits.hold(datagram), MOST_BYTES - self.bytes.min(MOST_BYTES));
-        self.bytes += grown;
+        self.bytes += waits.hold(datagram);
         match read {
             // Others may still make it whole.
             Err(Useless::Datagram) => Offer::Dropped(Dropped::QuicMalformed, 1),
-            Ok(None) if grown > room || account::is_full() => {
+            Ok(None) if account::is_full() => {
                 self.remove(id);
                 Offer::Dropped(Dropped::QuicWaiting, count)
             }
@@ -100,7 +99,7 @@ impl<K: Copy + Eq + Hash> Waiting<K> {
                 if let Some(waits) = self.table.get_mut(id) {
                     waits.datagrams.push(datagram.into());
                 }
-                Offer::Waits
+                self.kept()
             }
             Ok(None) => {
                 self.remove(id);
@@ -127,17 +126,28 @@ impl<K: Copy + Eq + Hash> Waiting<K> {
         let mut waits =
             Waits { handshake, datagrams: Vec::new(), held: Held::new(Owner::Sessions, 0), bytes: 0 };
         let grown = waits.hold(datagram);
-        if self.table.len() >= MOST_WAITING || self.bytes + grown > MOST_BYTES || account::is_full() {
+        if account::is_full() {
             return Offer::Dropped(Dropped::QuicWaiting, 1);
         }
         waits.datagrams.push(datagram.into());
         match self.table.insert(key, TERMS, now, waits) {
             Ok(_) => {
                 self.bytes += grown;
-                Offer::Waits
+                self.kept()
             }
             Err(_) => Offer::Dropped(Dropped::QuicWaiting, 1),
         }
+    }
+
+    /// What was kept makes those go that have waited for longest, as far as it needs their room.
+    fn kept(&mut self) -> Offer {
+        let mut dropped = 0;
+        while self.table.len() > MOST_WAITING || self.bytes > MOST_BYTES {
+            let oldest = self.table.oldest(TERMS.group).and_then(|(id, _)| self.remove(id));
+            let Some(waits) = oldest else { break };
+            dropped += waits.datagrams.len() as u64;
+        }
+        Offer::Waits(dropped)
     }
 
     fn remove(&mut self, id: u32) -> Option<Waits> {

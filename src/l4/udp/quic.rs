@@ -167,7 +167,9 @@ impl Relay {
         };
         let offer = self.waiting.borrow_mut().offer(client, (long, version), one.bytes, now);
         let (hello, before) = match offer {
-            Offer::Waits => return Ok(()),
+            Offer::Waits(0) => return Ok(()),
+            // It waits, and these others went for it.
+            Offer::Waits(count) => return Err((Dropped::QuicWaiting, count)),
             Offer::Dropped(why, count) => return Err((why, count)),
             Offer::Whole(hello, before) => (hello, before),
         };
