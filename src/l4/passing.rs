@@ -97,7 +97,7 @@ impl Tunnel {
         };
         let limits = (&*deadline, &active.limits());
         let ended = ready!(joint.poll(cx, (&mut *client, &mut *backend), limits, &mut watch));
-        answering.take(place);
+        answering.end(place);
         client.say_goodbye();
         backend.say_goodbye();
         active.end(ended);
@@ -124,6 +124,15 @@ impl Answering {
         }
     }
 
+    /// Takes the sample of a connection on which neither side said anything. Where the client waited for an answer that did
+    /// not come there is none: what it sent may have asked for nothing.
+    fn end(&mut self, place: &Place) {
+        match self {
+            Self::Connected(_) => self.take(place),
+            Self::Asked(_) | Self::Taken => *self = Self::Taken,
+        }
+    }
+
     fn take(&mut self, place: &Place) {
         let now = Moment::recent();
         let elapsed = match std::mem::replace(self, Self::Taken) {
@@ -139,7 +148,55 @@ impl Answering {
 
 #[cfg(test)]
 mod tests {
+    use std::{rc::Rc, sync::Arc};
+
     use super::*;
+    use crate::{
+        config,
+        runtime::{build, registry::Registry},
+        tls::tickets::Tickets,
+        upstream::{WorkerUpstream, worker_upstream::WorkerIndex},
+    };
+
+    /// The only backend of a route, as the only worker sees it.
+    fn place() -> Place {
+        let text = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
+            [[route]]\nname = \"all\"\nupstream = \"app\"\n[[upstream]]\nname = \"app\"\n\
+            balance = \"least-response-time\"\nbackend = [{ address = \"127.0.0.1:53\" }]\n";
+        let parsed = config::parse(text, "test.toml".as_ref()).unwrap();
+        let tickets = Tickets::new(Moment::now()).unwrap();
+        let snapshot = build::build(parsed, 1, &Registry::new(1), &tickets).unwrap();
+        let (at, rng) = (WorkerIndex { worker: 0, workers: 1 }, fastrand::Rng::with_seed(1));
+        let upstream = snapshot.upstreams[0].clone();
+        let worker_upstream = Rc::new(WorkerUpstream::new(upstream, Arc::default(), at, rng, None));
+        worker_upstream.pick_index(0, Moment::now()).unwrap()
+    }
+
+    fn average(place: &Place) -> Option<Duration> {
+        place.worker_upstream().with_balancer(|balancer| balancer.average(0, Moment::now()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_waits_for_nothing_makes_no_backend_slow() {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let place = place();
+        let pass = async |up, down| {
+            let mut answering = Answering::Connected(Duration::ZERO);
+            answering.look(&place, Carried { up, ..Carried::default() });
+            tokio::time::advance(MINUTE).await;
+            Moment::now();
+            if down > 0 {
+                answering.look(&place, Carried { up, down, ..Carried::default() });
+            }
+            answering.end(&place);
+        };
+        pass(1, 0).await;
+        assert_eq!(average(&place), None);
+        pass(0, 0).await;
+        assert_eq!(average(&place), Some(Duration::ZERO), "neither side said anything: what connecting took");
+        pass(1, 1).await;
+        assert_eq!(average(&place), Some(MINUTE), "it answered");
+    }
 
     /// What tokio puts before and behind a future in the block of its task, which is in steps of 128 bytes.
     const AROUND: usize = 104;
