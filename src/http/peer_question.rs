@@ -24,7 +24,7 @@ use crate::{
         UpstreamResponse,
         acquire::Acquire,
         forward::forward,
-        forward_request::{FirstSign, ForwardRequest},
+        forward_request::{ClientPart, FirstSign, ForwardRequest},
         request_head::UpstreamHead,
         response::BodyLength,
         upload::Upload,
@@ -127,6 +127,7 @@ impl Question {
             tried: Vec::new(),
             is_interim_sent: false,
             interim_bytes: 0,
+            client_part: ClientPart::default(),
             patience: Some(patience),
         };
         let answered = forward(&mut asking, exchange, client).await;

@@ -21,8 +21,14 @@ use crate::{
     route::rewrite::Rewrite,
     runtime::Route,
     upstream::{
-        Upstream, UpstreamResponse, acquire::Acquire, affinity, conf::UpstreamProtocol, forward::forward,
-        forward_request::ForwardRequest, request_head::UpstreamHead, upload::Upload,
+        Upstream, UpstreamResponse,
+        acquire::Acquire,
+        affinity,
+        conf::UpstreamProtocol,
+        forward::forward,
+        forward_request::{ClientPart, ForwardRequest},
+        request_head::UpstreamHead,
+        upload::Upload,
     },
     websocket::Key,
 };
@@ -141,6 +147,7 @@ pub(super) async fn ask_with<D: Downstream>(
         tried: Vec::new(),
         is_interim_sent: false,
         interim_bytes: 0,
+        client_part: ClientPart::default(),
         patience: None,
     };
     if let Some(whole) = whole {

@@ -14,7 +14,7 @@ use super::{
     Permit, announce,
     carrier::{Answering, Carrier},
     conf::{BackendHost, SendProxyProtocol, UpstreamProtocol},
-    forward_request::ForwardRequest,
+    forward_request::{ClientPart, ForwardRequest},
     response::Answered,
     upload::Waiting,
     websocket,
@@ -63,6 +63,7 @@ impl<'a> ForwardRequest<'a> {
         exchange: &mut Exchange,
         client: &mut D,
     ) -> Result<Answered> {
+        self.client_part = ClientPart::None;
         let may_speak_http2 = self.may_speak_http2(exchange)?;
         let must_speak_http2 = self.target.worker_upstream.upstream.conf.protocol == UpstreamProtocol::H2;
         // A client that is logged in over its connection would be nobody over one that others share.
@@ -261,6 +262,12 @@ impl<'a> ForwardRequest<'a> {
         if progress.waited_for != Some(now_waited_for) {
             progress.waited_for = Some(now_waited_for);
             let now = progress.now.take().unwrap_or_else(Moment::now);
+            self.client_part = match self.client_part {
+                // While it waits for a 100 it is the backend's turn.
+                _ if waiting == Waiting::Client && progress.continue_at.is_none() => ClientPart::Awaited,
+                ClientPart::Awaited => ClientPart::Came(now),
+                part @ (ClientPart::None | ClientPart::Came(_)) => part,
+            };
             self.set_deadline(deadline, waiting, progress.continue_at, now);
         }
     }

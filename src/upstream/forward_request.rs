@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{acquire::Acquire, request_head::UpstreamHead, upload::Upload};
-use crate::net::LeastRate;
+use crate::{moment::Moment, net::LeastRate};
 
 /// How long who is asked may take to begin to answer: to say anything, be it an interim response, and then to have the head.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +12,18 @@ pub struct FirstSign {
     pub first: Duration,
     /// From there to the response head.
     pub then: Duration,
+}
+
+/// What an attempt has waited for its client, whose body was to come: that is no time of the backend's.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum ClientPart {
+    /// It was not waited for.
+    #[default]
+    None,
+    /// It is.
+    Awaited,
+    /// What it was waited for was here then.
+    Came(Moment),
 }
 
 /// What of a request goes upstream, and by which rules a backend is chosen for it.
@@ -37,4 +49,6 @@ pub struct ForwardRequest<'a> {
     pub interim_bytes: usize,
     /// How long it may take, where what is said is another for the first sign.
     pub patience: Option<FirstSign>,
+    /// What the present attempt has waited for its client.
+    pub client_part: ClientPart,
 }

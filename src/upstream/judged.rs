@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     Permit,
-    forward_request::ForwardRequest,
+    forward_request::{ClientPart, ForwardRequest},
     grpc_call::{self, OpenCall},
     verdict,
 };
@@ -51,7 +51,16 @@ impl ForwardRequest<'_> {
         if let Some(series) = worker_upstream.series.get(index) {
             series.response.record(elapsed);
         }
-        if let Some(failed) = verdict::is_failure(verdict) {
+        // Whoever sends a body slowly must not make a backend look slow. One that answers before it has all of it says
+        // nothing of how long it takes.
+        let took = match self.client_part {
+            ClientPart::None => Some(elapsed),
+            ClientPart::Came(at) => Some(elapsed.min(now.since(at))),
+            ClientPart::Awaited => None,
+        };
+        if let Some(failed) = verdict::is_failure(verdict)
+            && let Some(elapsed) = took.or(failed.then_some(Duration::ZERO))
+        {
             worker_upstream.with_balancer(|balancer| {
                 balancer.on_done(index, &balance::Outcome { elapsed, failed }, now);
             });

@@ -127,6 +127,28 @@ fn bodies_that_break_off_eject_and_count_once() {
 }
 
 #[test]
+fn client_that_sends_slowly_makes_no_backend_look_slow() {
+    for (begin, rest) in [(&b"ab"[..], &b"cde"[..]), (b"", b"abcde"), (b"abcde", b"")] {
+        run(async || {
+            let answer = [Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")];
+            let stage = Stage::new("", &format!("{ROUTE}min_rate = 0\n"), &answer);
+            let (mut client, mut connection) = stage.connect();
+            tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+            let head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\n";
+            client.write_all(&[head, begin].concat()).await.unwrap();
+            sleep(Duration::from_secs(20)).await;
+            client.write_all(rest).await.unwrap();
+            let mut answer = Vec::new();
+            let _ = client.read_to_end(&mut answer).await;
+            assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
+            let row = &stage.worker.snapshot().shared.upstreams[0].own[0][0].row;
+            let average = row.average(Moment::now()).unwrap();
+            assert!(average < Duration::from_secs(1), "{average:?}");
+        });
+    }
+}
+
+#[test]
 fn use_all_holds_while_only_one_without_weight_is_healthy() {
     run(async || {
         let weightless = "[[upstream.backend]]\naddress = \"127.0.0.1:1\"\nweight = 0\n";
