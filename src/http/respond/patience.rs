@@ -43,13 +43,18 @@ pub(super) enum Side {
 pub(super) struct Stall {
     /// What is waited for since the deadline was set, and how far the body was then.
     since: Option<(Side, u64)>,
+    /// Since when it is the client that is waited for.
+    client_since: Option<Moment>,
+    /// For how long it was before that.
+    client_took: Duration,
     patience: Patience,
     rate: LeastRate,
 }
 
 impl Stall {
     pub(super) fn new(patience: Patience) -> Self {
-        Self { since: None, patience, rate: LeastRate::new(patience.min_rate) }
+        let rate = LeastRate::new(patience.min_rate);
+        Self { since: None, client_since: None, client_took: Duration::ZERO, patience, rate }
     }
 
     /// Ready when it has stood still too long; `bytes` is how far it is.
@@ -74,6 +79,12 @@ impl Stall {
         }))
     }
 
+    /// For how long the client was waited for, and kept the source from bringing more.
+    #[cold]
+    pub(super) fn client_took(&self) -> Duration {
+        self.client_since.map_or(self.client_took, |since| self.client_took + Moment::now().since(since))
+    }
+
     /// The backend is held no more: the client may take the rest as it likes, unless it keeps others out.
     pub(super) fn free_backend(&mut self) {
         if !self.patience.holds_place {
@@ -84,8 +95,12 @@ impl Stall {
     fn set(&mut self, side: Side, bytes: u64, deadline: &Deadline) {
         let now = Moment::now();
         let (patience, too_slow) = match side {
-            Side::Client => (self.patience.client, self.rate.begin(bytes, now)),
+            Side::Client => {
+                self.client_since.get_or_insert(now);
+                (self.patience.client, self.rate.begin(bytes, now))
+            }
             Side::Backend | Side::Upload => {
+                self.client_took += self.client_since.take().map_or(Duration::ZERO, |since| now.since(since));
                 self.rate.end(now);
                 (Some(self.patience.backend), None)
             }

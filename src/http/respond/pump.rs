@@ -4,6 +4,7 @@
 use std::{
     future::poll_fn,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use super::{
@@ -72,13 +73,21 @@ pub(in crate::http) async fn pump<S: Sink>(source: Source, patience: Patience, s
     if let (Err(error), Some(source)) = (&result, &mut pump.source)
         && let Some(response) = source.upstream()
     {
-        match pump.is_quiet {
-            true => response.record_quiet(error.kind()),
-            false => response.record_failure(error.kind()),
+        match error.kind() {
+            kind if pump.is_quiet => response.record_quiet(kind),
+            // A server gives up at some time what it cannot get rid of.
+            Kind::BodyBroken if pump.stall.client_took() >= HELD_UP => {
+                response.record_failure(Kind::ClientStalled);
+            }
+            kind => response.record_failure(kind),
         }
     }
     result
 }
+
+/// How long a client must have held a body up for its breaking off to be no fault of the backend. No server that is known
+/// gives up sooner.
+const HELD_UP: Duration = Duration::from_secs(5);
 
 struct Pump {
     /// Given back once its part is over, while the client may still be reading.

@@ -126,6 +126,29 @@ fn bodies_that_break_off_eject_and_count_once() {
     });
 }
 
+/// A server gives up a response that nobody takes, and a stranger may have several given up at once.
+#[test]
+fn body_that_breaks_off_blames_nobody_where_its_client_held_it_up() {
+    let piece: &[u8] = vec![b'x'; 1 << 20].leak();
+    for is_slow in [false, true] {
+        run(async || {
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n";
+            let script = [Act::Send(head), Act::Send(piece), Act::Close];
+            let stage = Stage::new(EJECTS, &format!("{ROUTE}min_rate = 0\n"), &script);
+            let (mut client, mut connection) = stage.connect();
+            tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            if is_slow {
+                sleep(Duration::from_secs(10)).await;
+            }
+            let mut answer = Vec::new();
+            let _ = client.read_to_end(&mut answer).await;
+            assert!(answer.len() > piece.len(), "{}", answer.len());
+            assert_eq!(is_healthy(&stage), is_slow);
+        });
+    }
+}
+
 #[test]
 fn client_that_sends_slowly_makes_no_backend_look_slow() {
     for (begin, rest) in [(&b"ab"[..], &b"cde"[..]), (b"", b"abcde"), (b"abcde", b"")] {
