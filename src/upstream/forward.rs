@@ -12,7 +12,7 @@ use super::{
     retry::is_retryable,
 };
 use crate::{
-    error::{Kind, Result},
+    error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange, Wanted, grpc, logs_connection_in},
     moment::Moment,
 };
@@ -52,6 +52,12 @@ pub async fn forward<D: Downstream>(
         exchange.facts.begin_attempt(permit.index(), begun);
         let result = request.run(&permit, begun, stream, exchange, client).await;
         let now = Moment::now();
+        // A backend that is told the client's deadline (gRPC) ends the stream then, while we may be a tick late.
+        let is_over = end.is_some_and(|end| end <= now);
+        let result = result.map_err(|error| match error.kind() {
+            Kind::Reset if is_over => ProxyError::because(Kind::RouteTimeout, error),
+            _ => error,
+        });
         let end_of_attempt = match &result {
             Ok(_) => Ok(exchange.response.status),
             Err(error) => Err(error.kind()),

@@ -70,9 +70,8 @@ impl Stall {
             self.set(side, bytes, deadline);
         }
         ready!(deadline.poll_elapsed(cx));
-        let is_over = self.patience.end.is_some_and(|end| end <= Moment::now());
         Poll::Ready(ProxyError::new(match side {
-            _ if is_over => Kind::RouteTimeout,
+            _ if self.is_over() => Kind::RouteTimeout,
             Side::Client => Kind::ClientStalled,
             Side::Backend => Kind::BodyBroken,
             Side::Upload => Kind::BodyTimeout,
@@ -83,6 +82,12 @@ impl Stall {
     #[cold]
     pub(super) fn client_took(&self) -> Duration {
         self.client_since.map_or(self.client_took, |since| self.client_took + Moment::now().since(since))
+    }
+
+    /// Whether the whole exchange is to be over by now.
+    #[cold]
+    pub(super) fn is_over(&self) -> bool {
+        self.patience.end.is_some_and(|end| end <= Moment::now())
     }
 
     /// The backend is held no more: the client may take the rest as it likes, unless it keeps others out.

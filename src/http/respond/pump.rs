@@ -79,6 +79,8 @@ pub(in crate::http) async fn pump<S: Sink>(source: Source, patience: Patience, s
             Kind::BodyBroken if pump.stall.client_took() >= HELD_UP => {
                 response.record_failure(Kind::ClientStalled);
             }
+            // It may know the client's deadline (gRPC), and we may be a tick late.
+            Kind::BodyBroken if pump.stall.is_over() => response.record_failure(Kind::RouteTimeout),
             kind => response.record_failure(kind),
         }
     }

@@ -149,6 +149,26 @@ fn body_that_breaks_off_blames_nobody_where_its_client_held_it_up() {
     }
 }
 
+/// As servers of gRPC do it, which are told how long their client waits.
+#[test]
+fn end_that_comes_with_the_deadline_blames_nobody() {
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello";
+    // Deadlines are looked at every ten milliseconds.
+    let late = [Act::Wait(Duration::from_micros(1_000_500)), Act::Close];
+    for (script, is_late) in [
+        (late.to_vec(), true),
+        ([&[Act::Send(head)][..], &late].concat(), true),
+        (vec![Act::Wait(Duration::from_millis(990)), Act::Close], false),
+        (vec![Act::Send(head), Act::Wait(Duration::from_millis(990)), Act::Close], false),
+    ] {
+        run(async || {
+            let stage = Stage::new(EJECTS, &format!("{ROUTE}timeout = \"1s\"\n"), &script);
+            let answer = stage.talk(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+            assert_eq!(is_healthy(&stage), is_late, "{answer}");
+        });
+    }
+}
+
 #[test]
 fn client_that_sends_slowly_makes_no_backend_look_slow() {
     for (begin, rest) in [(&b"ab"[..], &b"cde"[..]), (b"", b"abcde"), (b"abcde", b"")] {
