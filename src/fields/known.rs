@@ -11,9 +11,10 @@ macro_rules! known {
             OfPeer,
             /// Another name that only proxies may set: `X-Forwarded-*`, `X-Real-IP`, `X-Original-*`, `X-Rewrite-*`.
             OfProxy,
-            /// Another name with an underscore, which CGI, WSGI and PHP take for a hyphen.
+            /// Another name with an underscore, which CGI, WSGI and PHP take for a hyphen, or with another sign that some of
+            /// them do (`.` and more).
             Underscored,
-            /// An underscored spelling of a name that frames or routes a message, or that only proxies may set.
+            /// Such a spelling of a name that frames or routes a message, or that only proxies may set.
             Disguised,
             /// Any other name.
             Other,
@@ -117,7 +118,7 @@ impl Known {
     /// The tag of a name that is none of those that Pointsman looks at by themselves.
     #[inline(never)]
     fn of_other(name: &[u8]) -> Self {
-        if name.iter().fold(false, |found, byte| found | (*byte == b'_')) {
+        if has_sign(name) {
             return Self::of_underscored(name);
         }
         if !matches!(name, [b'x' | b'X', b'-', ..]) {
@@ -132,8 +133,7 @@ impl Known {
 
     #[cold]
     fn of_underscored(name: &[u8]) -> Self {
-        let hyphens: Vec<u8> = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
-        match Self::of(&hyphens) {
+        match Self::of_respelled(name) {
             Self::OfPeer
             | Self::OfProxy
             | Self::Forwarded
@@ -150,6 +150,49 @@ impl Known {
             _ => Self::Underscored,
         }
     }
+
+    /// The tag that a name has for whoever takes each of its signs for a hyphen.
+    fn of_respelled(name: &[u8]) -> Self {
+        let hyphens: Vec<u8> = name.iter().map(|byte| if is_sign(*byte) { b'-' } else { *byte }).collect();
+        Self::of(&hyphens)
+    }
+}
+
+/// Whether a token has a byte of which few names have any: no letter, no digit, no hyphen. CGI takes each for an underscore,
+/// as it does a hyphen (`docs/decisions/046-signs-in-names.md`). Eight bytes at once: it is asked of most names that are not
+/// known.
+fn has_sign(name: &[u8]) -> bool {
+    let Some(last) = name.last_chunk::<8>() else { return name.iter().copied().any(is_sign) };
+    name.as_chunks::<8>().0.iter().chain([last]).fold(0, |found, word| found | signs_of(*word)) != 0
+}
+
+/// The highest bit of each byte that is a sign. With the bit of the case set, and below 0x80, signs are what is above `z`, the
+/// backtick below `a`, and all below `0` but the hyphen.
+#[inline]
+fn signs_of(word: [u8; 8]) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = EACH * 0x80;
+    let all = u64::from_ne_bytes(word);
+    let low = (all | (EACH * 0x20)) & !HIGH;
+    // No sum of two bytes below 0x80 reaches the next byte.
+    let is_from = |least: u8| low + EACH * u64::from(0x80 - least);
+    let differs_from = |byte: u8| (low ^ (EACH * u64::from(byte))) + EACH * 0x7f;
+    let sign = is_from(b'z' + 1) | !differs_from(b'`') | (!is_from(b'0') & differs_from(b'-'));
+    (sign | all) & HIGH
+}
+
+/// Whether a byte is no letter, no digit and no hyphen.
+const fn is_sign(byte: u8) -> bool {
+    !(byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// Whether a name is another spelling of this one: the same for whoever takes signs for hyphens, and not the same in HTTP.
+pub fn is_respelled(name: &[u8], of: &[u8]) -> bool {
+    let is_same = |(one, other): (&u8, &u8)| {
+        one.eq_ignore_ascii_case(other)
+            || (matches!(one, b'-') || is_sign(*one)) && (matches!(other, b'-') || is_sign(*other))
+    };
+    name.len() == of.len() && name.iter().zip(of).all(is_same) && !name.eq_ignore_ascii_case(of)
 }
 
 /// Whether a token is this text of lower-case letters and hyphens, without regard to case. Eight bytes at once: the bit

@@ -67,11 +67,50 @@ fn known_names_are_found_in_any_case_no_others() {
         ("x_api_key", Known::Underscored),
         ("CONTENT_LENGTH", Known::Disguised),
         ("X_Forwarded-Prefix", Known::Disguised),
+        ("X.Forwarded.For", Known::Disguised),
+        ("x~real~ip", Known::Disguised),
+        ("X.Forwarded_For", Known::Disguised),
+        ("X+Original!URL", Known::Disguised),
+        ("pointsman.peer", Known::Disguised),
+        ("X.Anything", Known::Underscored),
+        ("x-user.", Known::Underscored),
+        ("accept.encoding", Known::Underscored),
     ] {
         assert_eq!(Known::of(name.as_bytes()), known, "{name}");
     }
     assert_eq!(Known::of(b""), Known::Other);
     assert_eq!(Known::of(b"x-other"), Known::Other);
+}
+
+#[test]
+fn every_sign_of_tokens_is_one_but_the_hyphen() {
+    for byte in (0..=u8::MAX).filter(|byte| is_token_byte(*byte)) {
+        let name = ["x".as_bytes(), &[byte], b"real-ip"].concat();
+        let expected = match byte {
+            b'-' => Known::OfProxy,
+            byte if byte.is_ascii_alphanumeric() => Known::Other,
+            _ => Known::Disguised,
+        };
+        assert_eq!(Known::of(&name), expected, "{}", char::from(byte));
+        assert_eq!(is_respelled(&name, b"X-Real-IP"), expected == Known::Disguised, "{}", char::from(byte));
+    }
+    assert!(is_respelled(b"x.user", b"x_user") && is_respelled(b"x-user", b"x_user"));
+    assert!(!is_respelled(b"X-User", b"x-user") && !is_respelled(b"x_user", b"x-users"));
+}
+
+#[test]
+fn a_sign_is_found_wherever_it_stands_in_a_name() {
+    for length in 1..=25 {
+        for at in 0..length {
+            for byte in (0..=u8::MAX).filter(|byte| is_token_byte(*byte)) {
+                let mut name = vec![b'q'; length];
+                name[at] = byte;
+                let is_plain = byte == b'-' || byte.is_ascii_alphanumeric();
+                let is_sign = Known::of(&name) == Known::Underscored;
+                assert_eq!(is_sign, !is_plain, "{} in {}", char::from(byte), String::from_utf8_lossy(&name));
+            }
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::{
     exchange::Exchange,
-    fields::Fields,
+    fields::{Field, Fields, Known, is_respelled},
     template::{Context, Place, Scope, Template, Use},
 };
 
@@ -25,6 +25,8 @@ pub struct HeaderEdits {
     edits: Box<[Edit]>,
     /// Whether every value is the same for every request.
     is_fixed: bool,
+    /// Whether whoever gets the fields may take another spelling of a name (`x_user`) for it, as backends may.
+    takes_spellings: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +61,9 @@ impl HeaderEdits {
         let is_fixed = edits.iter().all(|edit| edit.value.fixed().is_some());
         let is_empty = edits.is_empty() && conf.remove.is_empty() && conf.replace.0.is_empty();
         let replace = conf.replace.0.as_slice().into();
-        (!is_empty).then(|| Self { remove: conf.remove.as_slice().into(), replace, edits, is_fixed })
+        let takes_spellings = of == Use::RequestField;
+        let remove = conf.remove.as_slice().into();
+        (!is_empty).then(|| Self { remove, replace, edits, is_fixed, takes_spellings })
     }
 
     /// Makes them in these fields of an exchange.
@@ -89,8 +93,23 @@ impl HeaderEdits {
 
     #[inline]
     fn take_away(&self, fields: &mut Fields) {
+        // Only where `underscores` lets them pass.
+        if self.takes_spellings && fields.has(Known::Underscored) {
+            self.take_spellings(fields);
+        }
         self.remove.iter().for_each(|name| fields.remove(name));
         self.replace.iter().for_each(|replace| replace.make(fields));
+    }
+
+    /// Removes other spellings of the names of which this has the last word: before anything is set, for what is set may
+    /// itself be spelled otherwise.
+    #[cold]
+    fn take_spellings(&self, fields: &mut Fields) {
+        let set = self.edits.iter().filter(|edit| edit.how == How::Set).map(|edit| &*edit.name);
+        let replaced = self.replace.iter().map(|replace| replace.name.as_str());
+        let names: Vec<&str> = self.remove.iter().map(String::as_str).chain(replaced).chain(set).collect();
+        let is_taken = |field: Field<'_>| names.iter().any(|name| is_respelled(field.name, name.as_bytes()));
+        fields.retain(|field| field.known != Known::Underscored || !is_taken(field));
     }
 
     /// The edits for people, a line each.

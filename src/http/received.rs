@@ -2,8 +2,8 @@
 //!
 //! Previous stop: the framing of the request; next stop: its host and path (`http::normalize`). What is for this hop
 //! alone goes here: fields that Connection names (RFC 9110 §7.6.1), so that a client cannot have removed what a route
-//! sets later; names with an underscore, which applications take for others; and what only proxies may say of a
-//! request, unless it comes from one that is trusted.
+//! sets later; names with an underscore or another sign, which applications take for others; and what only proxies may
+//! say of a request, unless it comes from one that is trusted.
 
 use crate::{
     config::listen::Underscores,
@@ -26,7 +26,7 @@ pub(super) fn clean(exchange: &mut Exchange, underscores: Underscores) -> Result
         return Ok(());
     }
     if underscores == Underscores::Refuse && fields.has_any(&[Known::Underscored, Known::Disguised]) {
-        return Err(Kind::Malformed("a field name has an underscore").into());
+        return Err(Kind::Malformed("a field name has a sign other than a hyphen").into());
     }
     fields.retain(|field| match field.known {
         // Not for this hop, whatever Connection says: else who is behind a proxy that passes Connection on could take
@@ -107,13 +107,23 @@ mod tests {
 
     #[test]
     fn a_disguise_is_never_passed() {
-        let fields = [("x_a", "1"), ("content_length", "5"), ("X_Forwarded-For", "6.6.6.6"), ("x-b", "2")];
+        let fields = [
+            ("x_a", "1"),
+            ("content_length", "5"),
+            ("X_Forwarded-For", "6.6.6.6"),
+            ("X.Forwarded.For", "6.6.6.6"),
+            ("x~real~ip", "6.6.6.6"),
+            ("X.Original_URL", "/admin"),
+            ("x.c", "3"),
+            ("x-b", "2"),
+        ];
         for (underscores, expected) in
-            [(Underscores::Drop, &["x-b"][..]), (Underscores::Pass, &["x_a", "x-b"])]
+            [(Underscores::Drop, &["x-b"][..]), (Underscores::Pass, &["x_a", "x.c", "x-b"])]
         {
             assert_eq!(left(&fields, true, underscores).unwrap(), expected);
         }
         assert!(left(&fields, true, Underscores::Refuse).is_err());
+        assert!(left(&[("x.c", "3")], true, Underscores::Refuse).is_err());
         assert_eq!(left(&[("x-b", "2")], false, Underscores::Refuse).unwrap(), ["x-b"]);
     }
 }

@@ -13,6 +13,7 @@ mod linear;
 mod queued;
 mod replay;
 mod slow;
+mod spellings;
 mod stage;
 mod translated;
 mod tunnels;

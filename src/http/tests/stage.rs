@@ -157,9 +157,14 @@ impl Stage {
 
     /// A connection of a client: its end, and ours.
     pub(super) fn connect(&self) -> (UnixStream, Connection) {
+        self.connect_to(0)
+    }
+
+    /// The same to another listener, by its number.
+    pub(super) fn connect_to(&self, listener: usize) -> (UnixStream, Connection) {
         let (client, ours) = UnixStream::pair().unwrap();
         let snapshot = self.worker.snapshot();
-        let listener = &snapshot.shared.listeners[0];
+        let listener = &snapshot.shared.listeners[listener];
         let shared = listener.shared.clone();
         assert!(shared.enter(&listener.conf));
         let permit = Permit::new(self.open.clone(), 0, shared, None);
@@ -172,7 +177,12 @@ impl Stage {
     /// Sends bytes on a connection of its own, shuts it down for sending where that is asked for, and gives all that
     /// comes back until its end.
     pub(super) async fn talk(&self, bytes: &[u8]) -> String {
-        let (mut client, mut connection) = self.connect();
+        self.talk_to(0, bytes).await
+    }
+
+    /// The same to another listener, by its number.
+    pub(super) async fn talk_to(&self, listener: usize, bytes: &[u8]) -> String {
+        let (mut client, mut connection) = self.connect_to(listener);
         tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
         client.write_all(bytes).await.unwrap();
         let mut answer = Vec::new();
