@@ -58,7 +58,7 @@ section! {
         pub client_address_from: ClientAddressFrom = "x-forwarded-for";
         /// The name for the `Via` field (RFC 9110 §7.6.3), such as `edge-1`. `on` uses a name unique to this process towards backends and `pointsman` towards clients; `off` adds none. A request that already carries this name has looped and gets 508, so chained proxies need different names; with `off`, a loop ends only when the head grows too large or a timeout fires. nginx and IIS do not compress for requests with `Via`.
         pub via: Via = "on";
-        /// What to do with request fields whose names contain an underscore, a dot or any other sign but a hyphen: CGI, WSGI and PHP cannot tell these from a hyphen. It applies to gRPC metadata too. Those that could be mistaken for a hop-by-hop or proxy field are never forwarded; in trailers of requests, none are.
+        /// What to do with request fields whose names contain an underscore, a dot or any other sign but a hyphen: CGI, WSGI and PHP cannot tell these from a hyphen. It applies to gRPC metadata too. Those that could be mistaken for a hop-by-hop or proxy field, or for one that changes method or URL (`X_HTTP_Method_Override`), are never forwarded; in trailers of requests, none are.
         pub underscores: Underscores = "drop";
         /// How to treat paths that backends may interpret differently.
         pub paths: PathsConf;
@@ -278,7 +278,7 @@ choice! {
         Drop = "drop",
         /// The request gets 400.
         Refuse = "refuse",
-        /// The field is forwarded, unless it is another spelling of one that the route sets, replaces or removes.
+        /// The field is forwarded, unless it is another spelling of one that the route sets, replaces or removes, or that the key of its cache has.
         Pass = "pass",
     }
 }

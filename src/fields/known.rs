@@ -147,12 +147,15 @@ impl Known {
             | Self::Connection
             | Self::Upgrade
             | Self::Te => Self::Disguised,
+            _ if MISLEADING.iter().any(|misleading| is_respelled(name, misleading.as_bytes())) => {
+                Self::Disguised
+            }
             _ => Self::Underscored,
         }
     }
 
     /// The tag that a name has for whoever takes each of its signs for a hyphen.
-    fn of_respelled(name: &[u8]) -> Self {
+    pub fn of_respelled(name: &[u8]) -> Self {
         let hyphens: Vec<u8> = name.iter().map(|byte| if is_sign(*byte) { b'-' } else { *byte }).collect();
         Self::of(&hyphens)
     }
@@ -212,6 +215,20 @@ pub fn is_spelled(name: &[u8], text: &[u8]) -> bool {
 /// How names begin that only proxies may set. What they say of a request is believed by applications, and comes from
 /// whoever is not trusted no further (`http::received`).
 const OF_PROXY: [&[u8]; 3] = [b"x-forwarded-", b"x-original-", b"x-rewrite-"];
+
+/// Fields by which some backends are led to another URI, or method, than a request names (`http::misleading`).
+pub const MISLEADING: [&str; 10] = [
+    "x-forwarded-port",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-host",
+    "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
 
 /// The field by which a node says that it is one, when it asks a peer for something.
 const OF_PEER: &[u8] = b"pointsman-peer";

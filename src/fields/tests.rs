@@ -72,6 +72,8 @@ fn known_names_are_found_in_any_case_no_others() {
         ("X.Forwarded_For", Known::Disguised),
         ("X+Original!URL", Known::Disguised),
         ("pointsman.peer", Known::Disguised),
+        ("X_HTTP_Method_Override", Known::Disguised),
+        ("x.host", Known::Disguised),
         ("X.Anything", Known::Underscored),
         ("x-user.", Known::Underscored),
         ("accept.encoding", Known::Underscored),

@@ -1,22 +1,10 @@
 //! Fields by which some backends are led to answer for something else than the URI that the answer would be stored
 //! under.
+//!
+//! They go no further where the answer is shared, whoever sends them, since no key has them: a proxy that is trusted may
+//! have them from its client. Other spellings of them (`x_host`) go no further anywhere (`http::received`).
 
-use crate::fields::Fields;
-
-/// They go no further where the answer is shared, whoever sends them, since no key has them: a proxy that is trusted may
-/// have them from its client.
-const MISLEADING: [&str; 10] = [
-    "x-forwarded-port",
-    "x-forwarded-scheme",
-    "x-forwarded-server",
-    "x-host",
-    "x-http-host-override",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-url",
-    "x-rewrite-url",
-];
+use crate::fields::{Fields, Known, MISLEADING, is_respelled};
 
 /// Whether a field of this name is removed from requests whose answer is shared.
 pub(super) fn is_removed(name: &[u8]) -> bool {
@@ -31,4 +19,49 @@ pub(super) fn is_misleading(request: &Fields) -> bool {
 /// Removes them from a request, but for those that its key has, or whose values are none of the request's.
 pub(super) fn remove_misleading(request: &mut Fields, may_stay: impl Fn(&str) -> bool) {
     MISLEADING.iter().filter(|name| !may_stay(name)).for_each(|name| request.remove(name));
+}
+
+/// Removes other spellings of what an answer is stored by: of these names, which its key has, and of those that caches look
+/// at (`Accept_Encoding`). Some backends answer by them, and others would get that answer who never sent them.
+pub(super) fn remove_respelled<'n>(request: &mut Fields, names: impl Iterator<Item = &'n str>) {
+    // Only where `underscores` lets them pass.
+    if !request.has(Known::Underscored) {
+        return;
+    }
+    let names: Vec<&str> = names.collect();
+    request.retain(|field| {
+        let is_meant = || names.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()));
+        let is_respelling = || names.iter().any(|name| is_respelled(field.name, name.as_bytes()));
+        field.known != Known::Underscored
+            || is_meant()
+            || !(Known::of_respelled(field.name).is_named() || is_respelling())
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_spellings_of_the_key_are_removed() {
+        let mut fields = Fields::default();
+        let names = ["X-Tenant", "X_Tenant", "x.tenant", "accept_encoding", "x_api_key", "x_tenants"];
+        names.iter().for_each(|name| fields.push(name, b"1"));
+        remove_respelled(&mut fields, ["x-tenant"].into_iter());
+        let left: Vec<_> = fields.iter().map(|field| field.name.to_vec()).collect();
+        assert_eq!(left, [&b"X-Tenant"[..], b"x_api_key", b"x_tenants"]);
+        remove_respelled(&mut fields, ["x-tenant", "x-api-key", "x_api_key"].into_iter());
+        assert_eq!(fields.len(), 3, "what the key has, or a route sets, is meant");
+    }
+
+    /// Not only here: with a cache and without, they would have a backend do another thing than was looked at.
+    #[test]
+    fn no_other_spelling_of_what_misleads_is_passed() {
+        for name in MISLEADING {
+            for sign in ["_", ".", "~"] {
+                let spelled = name.replace('-', sign);
+                assert_eq!(Known::of(spelled.as_bytes()), Known::Disguised, "{spelled}");
+            }
+        }
+    }
 }

@@ -114,6 +114,7 @@ mod tests {
             ("X.Forwarded.For", "6.6.6.6"),
             ("x~real~ip", "6.6.6.6"),
             ("X.Original_URL", "/admin"),
+            ("X_HTTP_Method_Override", "DELETE"),
             ("x.c", "3"),
             ("x-b", "2"),
         ];

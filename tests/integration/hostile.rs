@@ -210,6 +210,7 @@ fn names_with_an_underscore_are_dropped_refused_or_passed() {
             "x~real~ip",
             "X+Original+URL",
             "X.Forwarded_Host",
+            "X_HTTP_Method_Override",
         ] {
             let mut client = proxy.connect();
             client.get_with("/", "a", &format!("{name}: evil\r\n"));

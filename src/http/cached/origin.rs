@@ -26,7 +26,7 @@ use crate::{
         answer::Answer,
         cache_key::now,
         context::{RequestPlan, RouteContext},
-        misleading::remove_misleading,
+        misleading::{remove_misleading, remove_respelled},
         proxy,
     },
     runtime::Route,
@@ -153,6 +153,12 @@ pub(super) fn make_common((cache, route): (&Cache, Option<&Route>), exchange: &m
     // What the origin chooses by is what the variant is found by.
     if let Some(codings) = normalized("accept-encoding", fields) {
         fields.set_known(Known::AcceptEncoding, &codings);
+    }
+    if cache.is_storing {
+        let template = cache.key_template.iter().flat_map(Template::headers);
+        let settled = route.iter().flat_map(|route| &route.settled_fields).map(|name| &**name);
+        let names = cache.key.headers.iter().map(|header| &**header).chain(template).chain(settled);
+        remove_respelled(fields, names);
     }
     // Where nothing is stored only those share an answer who agree in these too, and what a trusted proxy says goes on.
     if cache.is_storing || !is_trusted {

@@ -13,12 +13,14 @@ const OK: &[Act] =
 /// A route that says who the user is, and a listener that lets names with signs pass.
 const ROUTES: &str = "[[listener]]\nname = \"lax\"\naddress = \"127.0.0.1:0\"\nunderscores = \"pass\"\n\
     [[route]]\nname = \"all\"\nupstream = \"app\"\n\
-    request_headers = { set = { x-user = \"ann\" }, remove = [\"x-role\"] }\n";
+    request_headers = { set = { x-user = \"ann\" }, remove = [\"x-role\"] }\n\
+    [[cache]]\nname = \"pages\"\nmemory = \"1MiB\"\nkey = { headers = [\"x-tenant\"] }\n\
+    [[route]]\nname = \"cached\"\npaths = [\"/cached\"]\nupstream = \"app\"\ncache = \"pages\"\n";
 
 /// What a backend may take for fields that only proxies, or the route, may set.
 fn disguises() -> Vec<String> {
     let mut all = vec!["x.forwarded_for".to_owned(), "x_real-ip".to_owned()];
-    for name in ["x-forwarded-for", "x-forwarded-host", "x-real-ip", "x-original-url", "x-user"] {
+    for name in ["x-forwarded-for", "x-forwarded-host", "x-real-ip", "x-original-url", "x-host", "x-user"] {
         all.extend("_.~+!#$%&'*^|`".chars().map(|sign| name.replace('-', &sign.to_string())));
     }
     all
@@ -89,20 +91,25 @@ fn disguises_go_no_further_over_http2_nor_in_trailers() {
     });
 }
 
-/// Where they are let pass, a route still has the last word.
+/// Where they are let pass, a route still has the last word, and a cache is told what it finds responses by.
 #[test]
 fn names_that_pass_are_none_that_anything_else_depends_on() {
     run(async || {
         let stage = Stage::new("", ROUTES, OK);
-        let get = async |lines: &str| {
-            let request = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{lines}\r\n");
+        let get = async |path: &str, lines: &str| {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{lines}\r\n");
             let answer = stage.talk_to(1, request.as_bytes()).await;
             assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
             asked(&stage)
         };
         let lines = "X_Role: admin\r\nx.role: admin\r\nX.User: root\r\nx_api_key: 1\r\n";
-        let of_route = get(lines).await;
+        let of_route = get("/", lines).await;
         assert!(of_route.contains("\nx_api_key: 1") && of_route.contains("\nx-user: ann"), "{of_route}");
         assert!(!of_route.contains("admin") && !of_route.contains("root"), "{of_route}");
+        let lines = "X_HTTP_Method_Override: HEAD\r\nX.Host: evil\r\nx_method_override: evil\r\nX_HTTP_Method: evil\r\n\
+                     X_Tenant: evil\r\nAccept.Encoding: evil\r\nx_api_key: 1\r\n";
+        let of_cache = get("/cached", lines).await;
+        assert!(of_cache.contains("\nx_api_key: 1"), "{of_cache}");
+        assert!(!of_cache.contains("evil") && !of_cache.contains("override"), "{of_cache}");
     });
 }
