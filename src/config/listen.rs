@@ -72,7 +72,7 @@ section! {
         pub certificates: Option<CertificateFolder>;
         /// TLS versions, cipher suites and key exchange groups.
         pub tls: CryptoConf;
-        /// Protocols to offer by ALPN, in order of preference. By default `https` offers `h2`, `http/1.1` and `http/1.0`, and `tcp` offers none.
+        /// Protocols to offer by ALPN, in order of preference. By default `https` offers `h2`, `http/1.1` and `http/1.0`, and `tcp` offers none. HTTP/2 is spoken with clients that agreed on `h2` only.
         pub alpn: Vec<String> = [];
         /// Client certificates (`https`).
         pub client_auth: ClientAuthConf;
@@ -230,7 +230,7 @@ impl Protocol {
 choice! {
     /// The protocol that clients speak.
     pub enum Protocol {
-        /// HTTP/1.1 without TLS.
+        /// HTTP/1.1 without TLS, and HTTP/2 if a connection begins with it (prior knowledge).
         Http = "http",
         /// HTTP/1.1 and HTTP/2 over TLS, by ALPN.
         Https = "https",

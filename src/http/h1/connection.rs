@@ -138,9 +138,9 @@ impl Connection {
                     Waited::Parks(until) => return Become::Idle(until),
                 }
             }
-            self.is_served = true;
+            let is_first = !std::mem::replace(&mut self.is_served, true);
             // Boxed, so that an idle connection does not keep the room that a request needs.
-            match Box::pin(self.request()).await {
+            match Box::pin(self.request(is_first)).await {
                 Next::Keep => self.stream.rest(),
                 Next::Close(is_sending) => {
                     if is_sending {
@@ -212,11 +212,11 @@ impl Connection {
     }
 
     /// Reads one request and serves it.
-    async fn request(&mut self) -> Next {
+    async fn request(&mut self, is_first: bool) -> Next {
         let mut exchange = self.worker.take_exchange();
         // It begins when its head is whole.
         exchange.reset(&self.peer, Moment::default());
-        let read = self.read_head(&mut exchange).await;
+        let read = self.read_head(&mut exchange, is_first).await;
         let kind = match read {
             Ok(true) => {
                 exchange.version = exchange.request.version.into();
@@ -232,19 +232,24 @@ impl Connection {
         self.refuse(running, kind).await
     }
 
-    /// Reads a head; false for an HTTP/2 preface. `Err(None)` when nothing came that could be answered.
-    async fn read_head(&mut self, exchange: &mut Exchange) -> Result<bool, Option<Kind>> {
+    /// Reads a head; false for an HTTP/2 preface, which may come instead of the first. `Err(None)` when nothing came that
+    /// could be answered.
+    async fn read_head(&mut self, exchange: &mut Exchange, is_first: bool) -> Result<bool, Option<Kind>> {
         let snapshot = self.worker.snapshot_for(self.listener);
         let Some(listener) = snapshot.shared.listener(self.listener) else { return Err(None) };
         let mut scan = Scan::default();
         let mut is_timed = false;
+        // RFC 9113 §3.3: prior knowledge is for connections without TLS, over which HTTP/2 is agreed on by ALPN (§3.2); and
+        // a connection begins with it (§3.4). What comes later has been through rules of HTTP/1.1.
+        let mut may_be_http2 = is_first && matches!(self.stream.stream, Stream::Plain(_));
         loop {
             // RFC 9112 §2.2: an empty line before the request line is left out.
             while self.stream.input().starts_with(b"\r\n") {
                 self.stream.consume(2);
+                may_be_http2 = false;
             }
             if !self.stream.input().is_empty() {
-                if is_preface(self.stream.input()) {
+                if may_be_http2 && is_preface(self.stream.input()) {
                     return Ok(false);
                 }
                 match exchange.request.parse(self.stream.input(), &listener.limits, &mut scan) {

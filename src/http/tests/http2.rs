@@ -94,3 +94,16 @@ fn no_time_to_linger_ends_an_answered_stream_at_once() {
         assert_eq!(reset.expect("the rest of the body is waited for").unwrap(), h2::Reason::NO_ERROR);
     });
 }
+
+/// A connection begins with the preface, or it is none of HTTP/2.
+#[test]
+fn a_preface_behind_anything_else_is_refused() {
+    run(async || {
+        let stage = Stage::new("", &routes(), FRAMINGS[0].1);
+        let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        for before in ["\r\n", "GET /proxied HTTP/1.1\r\nHost: a.test\r\n\r\n"] {
+            let answer = stage.talk(format!("{before}{preface}").as_bytes()).await;
+            assert!(answer.contains("HTTP/1.1 400 "), "{before:?}: {answer}");
+        }
+    });
+}

@@ -8,10 +8,10 @@ mod streams;
 mod targets;
 
 use crate::support::{
-    InTime, Origin, PATIENCE, Proxy, Reply, Request, eventually,
+    InTime, Origin, PATIENCE, Proxy, Reply, Request, eventually, frames,
     h2::{Http2, request, run, whole},
     proxy::{config, config_of},
-    tls::{self, SECURE},
+    tls::{self, Manner, SECURE, TlsClient},
 };
 use bytes::Bytes;
 use h2::Reason;
@@ -78,6 +78,24 @@ fn requests_go_through_over_tls() {
     let proxy = Proxy::start_in(tls::folder(), &config_of(&[origin.address().to_string()], SECURE, ""));
     run(async { exchange(&Http2::connect_tls(&proxy).await).await });
     check_exchange(&origin, &proxy, "https");
+}
+
+/// RFC 9113 §3.2: over TLS, by ALPN. Else `alpn` could not turn it off.
+#[test]
+fn over_tls_it_is_spoken_by_agreement_only() {
+    let origin = Origin::start(echo);
+    let preface = String::from_utf8(frames::PREFACE.to_vec()).unwrap();
+    for listener in [SECURE.to_owned(), format!("alpn = [\"http/1.1\"]\n{SECURE}")] {
+        let proxy =
+            Proxy::start_in(tls::folder(), &config_of(&[origin.address().to_string()], &listener, ""));
+        for alpn in [&["http/1.1"][..], &[]] {
+            let config = Manner { alpn, ..Manner::default() }.config(proxy.folder());
+            let connect = || TlsClient::connect(proxy.address("web"), "localhost", &config).unwrap();
+            assert_eq!(connect().status("localhost", "/plain"), 200);
+            let answer = connect().last(&preface).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{alpn:?}: {answer}");
+        }
+    }
 }
 
 #[test]
