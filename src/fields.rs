@@ -13,6 +13,7 @@ mod number;
 mod quoted_string;
 mod tags;
 mod token;
+mod value_regex;
 
 use std::{fmt, ops::Range};
 
@@ -23,6 +24,7 @@ pub use list::list;
 pub use number::{Digits, write_number};
 pub use quoted_string::{QuotedByte, QuotedString, read_quoted};
 pub use token::is_token_byte;
+pub use value_regex::ValueRegex;
 
 use self::tags::Tags;
 

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use ipnet::IpNet;
-use regex::bytes::Regex;
 
 use super::{
     conf::{MatchConf, RequestProtocol, Scheme, ValueMatch, ValueMatches},
@@ -11,7 +10,7 @@ use super::{
 };
 use crate::{
     exchange::Exchange,
-    fields::{Fields, Known, cookies},
+    fields::{Fields, Known, ValueRegex, cookies},
     schema::form,
 };
 
@@ -76,7 +75,7 @@ pub enum ValuePattern {
     /// It ends so.
     Suffix(String),
     /// This finds something in it.
-    Regex(Regex),
+    Regex(ValueRegex),
     /// It is there, or it is not.
     Present(bool),
 }
@@ -248,7 +247,7 @@ impl ValuePattern {
             ValueMatch::In(texts) => Self::In(texts.as_slice().into()),
             ValueMatch::Prefix(text) => Self::Prefix(text.clone()),
             ValueMatch::Suffix(text) => Self::Suffix(text.clone()),
-            ValueMatch::Regex(text) => Self::Regex(Regex::new(text)?),
+            ValueMatch::Regex(text) => Self::Regex(ValueRegex::new(text)?),
             ValueMatch::Present(is_there) => Self::Present(*is_there),
         })
     }

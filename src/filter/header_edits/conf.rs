@@ -10,7 +10,7 @@ section! {
         pub set: Vec<(String, String)> = {};
         /// Headers to set only if there is none of that name.
         pub set_if_missing: Vec<(String, String)> = {};
-        /// Replacements within header values: `{ destination = { pattern = "^https:", with = "http:" } }`.
+        /// Replacements within header values: `{ destination = { pattern = "^https:", with = "http:" } }`. `.` matches every character, and a byte that is not UTF-8 counts as one.
         pub replace: ReplacesConf = {};
         /// Headers to add, keeping existing ones.
         pub add: Vec<(String, String)> = {};

@@ -1,12 +1,9 @@
 //! Parts of values that are replaced, by regular expressions.
 
-use std::borrow::Cow;
-
-use regex::bytes::Regex;
 use serde_json::json;
 
 use crate::{
-    fields::Fields,
+    fields::{Fields, ValueRegex},
     schema::{Data, Node, Reader, Value, name},
 };
 
@@ -19,7 +16,7 @@ pub struct ReplacesConf(pub Vec<Replace>);
 pub struct Replace {
     /// The field, in lower case.
     pub name: String,
-    pattern: Regex,
+    pattern: ValueRegex,
     with: String,
 }
 
@@ -34,13 +31,10 @@ impl Eq for Replace {}
 impl Replace {
     /// Replaces every match in every value of the field; a value that is left empty is no field.
     pub(super) fn make(&self, fields: &mut Fields) {
-        let replaced = |value: &[u8]| match self.pattern.replace_all(value, self.with.as_bytes()) {
-            Cow::Borrowed(_) => None,
-            Cow::Owned(value) => Some(value),
-        };
         if !fields.all(&self.name).any(|value| self.pattern.is_match(value)) {
             return;
         }
+        let replaced = |value: &[u8]| self.pattern.replace_all(value, &self.with);
         let values: Vec<Vec<u8>> =
             fields.all(&self.name).map(|value| replaced(value).unwrap_or_else(|| value.to_vec())).collect();
         fields.remove(&self.name);
@@ -51,7 +45,7 @@ impl Replace {
 
     /// For people.
     pub(super) fn line(&self) -> String {
-        format!("replace in {}: {} with {}", self.name, self.pattern, self.with)
+        format!("replace in {}: {} with {}", self.name, self.pattern.as_str(), self.with)
     }
 }
 
@@ -100,7 +94,7 @@ fn replace(entry: &crate::schema::Entry, reader: &mut Reader<'_>) -> Option<Repl
         reader.problem_with(entry.place, message, name::HEADER_HINT);
         return None;
     }
-    match Regex::new(pattern) {
+    match ValueRegex::new(pattern) {
         Ok(pattern) => Some(Replace { name: entry.key.to_ascii_lowercase(), pattern, with: with.to_owned() }),
         Err(error) => {
             let text = error.to_string();

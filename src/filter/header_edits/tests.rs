@@ -95,3 +95,26 @@ fn edits_of_requests_take_other_spellings_too() {
     assert_eq!(made(&both, &sent, "/"), ["x_users: 1", "x-user: ann", "x_user: bob"]);
     assert_eq!(made(&[("remove", "x_user", "")], &sent, "/"), ["x_users: 1", "X-User: admin"]);
 }
+
+#[test]
+fn replacements_see_every_byte_and_other_spellings() {
+    let edits = |of| {
+        let replace = replacing(r#"{ x-role = { pattern = "^.*$", with = "user" } }"#);
+        HeaderEdits::of(&HeaderEditConf { replace, ..nothing() }, of).unwrap()
+    };
+    let mut exchange = Exchange::default();
+    for (name, value) in [("X-Role", &b"\xffadmin"[..]), ("x_role", b"admin"), ("x-a", b"\xff")] {
+        exchange.request.fields.push(name, value);
+        exchange.response.fields.push(name, value);
+    }
+    edits(Use::RequestField).apply(&mut exchange, Place::default(), |exchange| &mut exchange.request.fields);
+    let lines =
+        |fields: &Fields| fields.iter().map(|it| (it.name.to_vec(), it.value.to_vec())).collect::<Vec<_>>();
+    let of = |name: &str, value: &[u8]| (name.as_bytes().to_vec(), value.to_vec());
+    assert_eq!(lines(&exchange.request.fields), [of("x-a", b"\xff"), of("x-role", b"user")]);
+    // Clients do not take one name for another.
+    edits(Use::ResponseField)
+        .apply(&mut exchange, Place::default(), |exchange| &mut exchange.response.fields);
+    let expected = [of("x_role", b"admin"), of("x-a", b"\xff"), of("x-role", b"user")];
+    assert_eq!(lines(&exchange.response.fields), expected);
+}

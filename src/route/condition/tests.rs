@@ -71,6 +71,26 @@ fn values_are_looked_at_as_they_are_meant() {
     }
 }
 
+/// Else one byte takes a value past `not`.
+#[test]
+fn no_byte_of_a_value_hides_it_from_an_expression() {
+    let bots = || one(ValueMatch::Regex("^.*(curl|bot).*$".to_owned()));
+    for value in [&b"bot"[..], b"\xff bot", b"bot\xe2\x82", b"\xc3curl"] {
+        let mut exchange = Exchange::default();
+        exchange.request.fields.push("A", value);
+        exchange.request.fields.push("Cookie", &[b"a=", value].concat());
+        let headers = &exchange.request.fields;
+        let of = Looked { host: "a.test", method: "GET", query: "", headers, exchange: Some(&exchange) };
+        for conf in [MatchConf { headers: bots(), ..nothing() }, MatchConf { cookies: bots(), ..nothing() }] {
+            assert!(Condition::of(&conf).unwrap().iter().all(|condition| condition.holds(of)), "{value:?}");
+        }
+    }
+    for query in ["a=bot", "a=%0Abot", "a=bot%0a", "a=%FFbot", "a=x%0D%0Acurl%c3"] {
+        assert!(meets(MatchConf { query: bots(), ..nothing() }, query, &[]), "{query}");
+    }
+    assert!(!meets(MatchConf { query: bots(), ..nothing() }, "a=b%FFot", &[]));
+}
+
 /// Else a client is logged in for the backend, and not for `bypass` and `no_store` of a cache.
 #[test]
 fn white_space_hides_no_cookie() {

@@ -4,7 +4,10 @@ use ipnet::IpNet;
 use serde_json::json;
 
 use super::matching;
-use crate::schema::{Data, Node, Reader, Table, Value, choice, name, section};
+use crate::{
+    fields::ValueRegex,
+    schema::{Data, Node, Reader, Table, Value, choice, name, section},
+};
 
 /// What a value must be like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +72,7 @@ fn value(key: &str, node: &Node, reader: &mut Reader<'_>) -> Option<ValueMatch> 
                     "prefix" => return Some(ValueMatch::Prefix(text.to_owned())),
                     "suffix" => return Some(ValueMatch::Suffix(text.to_owned())),
                     "regex" => {
-                        let Err(error) = regex::bytes::Regex::new(text) else {
+                        let Err(error) = ValueRegex::new(text) else {
                             return Some(ValueMatch::Regex(text.to_owned()));
                         };
                         let text = error.to_string();

@@ -42,7 +42,7 @@ section! {
         pub paths: Vec<PathPattern> = [];
         /// Methods to match; empty = any.
         pub methods: Vec<http::Method> = [];
-        /// Headers that must have these values: `{ x-a = "b", x-c = ["d", "e"], x-f = { prefix = "g" }, x-h = true }`.
+        /// Headers that must have these values: `{ x-a = "b", x-c = ["d", "e"], x-f = { prefix = "g" }, x-h = true }`. In a `regex` of any value, `.` matches line breaks too, and a byte that is not UTF-8 counts as one character.
         pub headers: ValueMatches = {};
         /// Query parameters that must have these values, decoded.
         pub query: ValueMatches = {};
