@@ -67,8 +67,8 @@ pub fn keep_trailers(fields: &mut Fields, of: Message) {
     });
 }
 
-/// Names that the trailers of some messages may not have beside: what is said, or withheld, in the head by somebody who is
-/// believed. Some who read trailers put them with the fields.
+/// Names that the trailers of some messages may not have beside, nor the interim responses before them: what is said, or
+/// withheld, in the head by somebody who is believed. Some who read trailers put them with the fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Withheld(Option<Arc<[Box<str>]>>);
 
@@ -79,7 +79,7 @@ impl Withheld {
         Self((!names.is_empty()).then_some(names))
     }
 
-    /// Trailers without these; `None` where there are none of them.
+    /// Trailers, or the fields of an interim response, without these; `None` where there are none of them.
     pub fn taken_out_of(&self, trailers: &Fields) -> Option<Fields> {
         let names = self.0.as_ref().filter(|names| names.iter().any(|name| trailers.get(name).is_some()))?;
         let mut left = trailers.clone();

@@ -126,6 +126,7 @@ impl Question {
             rate: LeastRate::new(context.route.min_rate),
             tried: Vec::new(),
             is_interim_sent: false,
+            withheld: Some(&context.route.withheld_of_responses),
             interim_bytes: 0,
             client_part: ClientPart::default(),
             patience: Some(patience),

@@ -146,6 +146,7 @@ pub(super) async fn ask_with<D: Downstream>(
         rate: LeastRate::new(route.min_rate),
         tried: Vec::new(),
         is_interim_sent: false,
+        withheld: Some(&route.withheld_of_responses),
         interim_bytes: 0,
         client_part: ClientPart::default(),
         patience: None,

@@ -193,7 +193,7 @@ pub struct Route {
     pub settled_fields: Box<[Box<str>]>,
     /// What trailers of requests may not have: names that it sets or removes itself, or by which a proxy names the client.
     pub withheld: Withheld,
-    /// What trailers of responses may not have: names that it sets or removes itself.
+    /// What trailers of responses, and interim responses, may not have: names that it sets or removes itself.
     pub withheld_of_responses: Withheld,
     /// By worker: its counts.
     pub series: Box<[Arc<RouteSeries>]>,

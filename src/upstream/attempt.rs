@@ -15,7 +15,7 @@ use super::{
     carrier::{Answering, Carrier},
     conf::{BackendHost, SendProxyProtocol, UpstreamProtocol},
     forward_request::{ClientPart, ForwardRequest},
-    response::Answered,
+    response::{Answered, take_hop},
     upload::Waiting,
     websocket,
 };
@@ -314,10 +314,16 @@ impl<'a> ForwardRequest<'a> {
         }
         // RFC 9110 §15.2: a proxy passes interim responses on, save a 100 that it asked for itself.
         if client.takes_interim() && (!is_continue || continue_at.is_some()) {
-            for hop in [Known::Connection, Known::KeepAlive, Known::TransferEncoding, Known::ContentLength] {
-                exchange.response.fields.remove_known(hop);
+            let head = &mut exchange.response;
+            let options = ConnectionOptions::of(&head.fields)
+                .map_err(|what| ProxyError::new(Kind::BadResponse(what)))?;
+            take_hop(head, &options, false);
+            // It has no content, whose length could be said (RFC 9110 §8.6).
+            head.fields.remove_known(Known::ContentLength);
+            if let Some(left) = self.withheld.and_then(|withheld| withheld.taken_out_of(&head.fields)) {
+                head.fields = left;
             }
-            client.interim(&exchange.response);
+            client.interim(head);
             self.is_interim_sent |= !is_continue;
             // Another attempt asks for no other.
             self.head.expects_continue &= !is_continue;

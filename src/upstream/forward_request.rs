@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{acquire::Acquire, request_head::UpstreamHead, upload::Upload};
-use crate::{moment::Moment, net::LeastRate};
+use crate::{h1::trailers::Withheld, moment::Moment, net::LeastRate};
 
 /// How long who is asked may take to begin to answer: to say anything, be it an interim response, and then to have the head.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +45,8 @@ pub struct ForwardRequest<'a> {
     pub tried: Vec<usize>,
     /// Whether an interim response went to the client, after which nothing is tried again.
     pub is_interim_sent: bool,
+    /// Names that interim responses may not have for the client, as trailers of the response may not.
+    pub withheld: Option<&'a Withheld>,
     /// Bytes of interim responses that came.
     pub interim_bytes: usize,
     /// How long it may take, where what is said is another for the first sign.

@@ -326,9 +326,17 @@ impl UpstreamResponse {
 const OF_THIS_HOP: [Known; 4] =
     [Known::Connection, Known::KeepAlive, Known::ProxyConnection, Known::TransferEncoding];
 
-/// Takes out of a response's head what ends at this hop (RFC 9110 §7.6.1), and adds the time of its arrival where it
-/// has no Date (§6.6.1).
+/// Takes out of a response's head what ends at this hop, and adds the time of its arrival where it has no Date (RFC 9110
+/// §6.6.1).
 fn clean(head: &mut ResponseHead, options: &ConnectionOptions, is_tunnel: bool) {
+    take_hop(head, options, is_tunnel);
+    if !head.fields.has(Known::Date) {
+        clock::with_date(|date| head.fields.push_known(Known::Date, date.as_bytes()));
+    }
+}
+
+/// Takes out of a response's head, an interim one's too, what ends at this hop (RFC 9110 §7.6.1).
+pub(super) fn take_hop(head: &mut ResponseHead, options: &ConnectionOptions, is_tunnel: bool) {
     head.fields.remove_all_known(&OF_THIS_HOP);
     match is_tunnel {
         // RFC 9110 §8.6: neither a 101 nor a success of CONNECT has a length; what follows is the tunnel's.
@@ -338,9 +346,6 @@ fn clean(head: &mut ResponseHead, options: &ConnectionOptions, is_tunnel: bool) 
     if !options.is_empty() {
         // Content-Length frames the message, whatever Connection says.
         head.fields.retain(|field| field.known == Known::ContentLength || !options.name(field.name));
-    }
-    if !head.fields.has(Known::Date) {
-        clock::with_date(|date| head.fields.push_known(Known::Date, date.as_bytes()));
     }
 }
 

@@ -4,7 +4,7 @@ use super::ReplacesConf;
 use crate::schema::{Place, Table, name, section};
 
 section! {
-    /// Changes to headers, in this order: remove, replace parts, set, add. Values may contain [placeholders](templates.md). Trailers of names in `remove`, `replace` and `set` go no further.
+    /// Changes to headers, in this order: remove, replace parts, set, add. Values may contain [placeholders](templates.md). Trailers of names in `remove`, `replace` and `set` go no further, nor do such fields of interim responses (103).
     pub struct HeaderEditConf {
         /// Headers to set, replacing any old values. If the placeholders are all empty, the header is removed.
         pub set: Vec<(String, String)> = {};

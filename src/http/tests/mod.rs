@@ -8,6 +8,7 @@ mod dropped;
 mod early;
 mod http2;
 mod http2_backends;
+mod interims;
 mod kinds;
 mod linear;
 mod queued;
