@@ -64,6 +64,10 @@ impl<'a> ForwardRequest<'a> {
         client: &mut D,
     ) -> Result<Answered> {
         self.client_part = ClientPart::None;
+        // What is here already waits for nothing, and a backend that is told so might leave it unread.
+        if self.head.expects_continue && self.has_some_body(client) {
+            self.head.expects_continue = false;
+        }
         let may_speak_http2 = self.may_speak_http2(exchange)?;
         let must_speak_http2 = self.target.worker_upstream.upstream.conf.protocol == UpstreamProtocol::H2;
         // A client that is logged in over its connection would be nobody over one that others share.
@@ -178,8 +182,7 @@ impl<'a> ForwardRequest<'a> {
 
     /// The beginning of an attempt whose head is written. A client of whose body some is here, or all, waits for nothing.
     pub(super) fn begin_progress<D: Downstream>(&self, client: &D, now: Moment) -> Progress {
-        let has_some = || self.upload.bytes > 0 || self.upload.is_ended() || client.has_body_bytes();
-        let is_waiting_for_100 = self.head.expects_continue && !has_some();
+        let is_waiting_for_100 = self.head.expects_continue && !self.has_some_body(client);
         Progress {
             scan: Scan::default(),
             limits: self.target.worker_upstream.upstream.conf.limits.of_head(),
@@ -187,6 +190,11 @@ impl<'a> ForwardRequest<'a> {
             continue_at: is_waiting_for_100.then(|| now.plus(CONTINUE_PATIENCE)),
             now: Some(now),
         }
+    }
+
+    /// Whether some of the request body is here, or went on, or all has.
+    fn has_some_body<D: Downstream>(&self, client: &D) -> bool {
+        self.upload.bytes > 0 || self.upload.is_ended() || client.has_body_bytes()
     }
 
     /// The Host that a backend gets by its upstream; `None` where that is the client's.

@@ -1,4 +1,4 @@
-//! Interim responses on their way to a client.
+//! Interim responses on their way to a client, and who waits for a 100.
 
 use super::stage::{Act, Stage, run};
 
@@ -27,5 +27,17 @@ fn too_many_fields_of_the_hop_are_no_hints() {
         let stage = Stage::new("", ROUTE, &[Act::Send(hints.leak().as_bytes())]);
         let answer = stage.talk(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    });
+}
+
+#[test]
+fn a_backend_is_asked_only_for_who_waits() {
+    run(async || {
+        let stage = Stage::new("", ROUTE, &[Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")]);
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+        let answer = stage.talk(format!("{head}hello").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let asked = stage.backend.requests.borrow()[0].to_ascii_lowercase();
+        assert!(asked.ends_with("\r\n\r\nhello") && !asked.contains("expect"), "{asked}");
     });
 }
