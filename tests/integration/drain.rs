@@ -41,7 +41,7 @@ fn sigterm_finishes_exchanges_and_accepts_nothing_new() {
 }
 
 #[test]
-fn who_was_told_of_a_kept_connection_may_ask_once_more() {
+fn client_told_of_a_kept_connection_may_ask_once_more() {
     assert!((0..5).any(|_| is_answered_once_more()), "it was always late");
 }
 

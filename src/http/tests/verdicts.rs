@@ -128,7 +128,7 @@ fn bodies_that_break_off_eject_and_count_once() {
 
 /// A server gives up a response that nobody takes, and a stranger may have several given up at once.
 #[test]
-fn body_that_breaks_off_blames_nobody_where_its_client_held_it_up() {
+fn body_held_up_by_its_client_blames_nobody() {
     let piece: &[u8] = vec![b'x'; 1 << 20].leak();
     for is_slow in [false, true] {
         run(async || {

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_far_away_takes_no_room_for_what_is_missing() {
+    fn a_byte_far_away_takes_no_room_for_gaps() {
         let mut pieces = Pieces::default();
         pieces.take(&frame(MOST - 1, b"x")).unwrap();
         assert!(pieces.held() < 1200, "{} bytes", pieces.held());
@@ -213,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_of_one_stream_are_never_broken_and_those_of_two_are(
+        fn pieces_agree_where_they_are_of_one_stream(
             cuts in proptest::collection::vec((0_usize..700, 1_usize..200), 1..40), other in 0_usize..700
         ) {
             let bytes: Vec<u8> = (0..900_u16).map(|at| u8::try_from(at % 251).unwrap()).collect();

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_initial_packet_with_the_fixed_bit_is_to_be_answered() {
+    fn initial_packet_with_the_fixed_bit_is_to_be_answered() {
         for (first, one, two) in
             [(0xc0, true, false), (0xd0, false, true), (0x80, false, false), (0x90, false, false)]
         {

@@ -104,7 +104,7 @@ fn strangers_cannot_have_more_held_than_is_bounded() {
 }
 
 #[test]
-fn handshakes_that_lack_a_part_keep_no_other_from_becoming_whole() {
+fn handshakes_that_lack_a_part_keep_out_no_other() {
     let message = hello("a.test", b"h3");
     // A byte at the end of the longest hello, which promises all that is before it.
     let mut frames = frame(16387, b"x");

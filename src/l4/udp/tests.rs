@@ -240,7 +240,7 @@ fn silence_to_strangers_counts_only_where_nobody_is_answered() {
 }
 
 #[test]
-fn a_client_whose_backend_is_silent_is_moved_where_others_are_answered() {
+fn client_of_a_silent_backend_moves_where_others_are_answered() {
     run(|| {
         let stage = Stage::new(UDP);
         assert_ne!(stage.serve(b"question"), stage.serve(b"question"));
