@@ -41,6 +41,7 @@ use crate::{
         Snapshot, Worker,
         addresses::Addresses,
         build,
+        changes::Maker,
         drain::{Drain, Stage, reached},
         overrides::Overrides,
         registry::Registry,
@@ -74,8 +75,7 @@ pub fn run(
     let (snapshot, overrides, names) = first(&loaded.config, before.as_ref(), &registry, &tickets)?;
     open_caches(&loaded, &snapshot, before.is_some())?;
     account::set_limit(snapshot.config.runtime.memory.0);
-    // Without what is in a folder the program before serves better, for as long as it does.
-    let is_waiting = snapshot.caches.iter().any(|cache| cache.store.is_waiting(&cache.conf));
+    let is_waiting = before.is_some() && leave_to_before(&snapshot, &registry);
     let log = Arc::new(access_log(&loaded, &snapshot)?);
     let shared = Arc::new(Shared {
         snapshot: ArcSwap::from_pointee(snapshot),
@@ -132,6 +132,13 @@ pub fn run(
     kept.registry.cluster.finish();
     log.finish();
     result
+}
+
+/// Leaves changes to the program before this one, until it lets go. Whether requests are left to it too: without what is in a
+/// folder it serves better, and what both had in memory would be purged in one of them only.
+fn leave_to_before(snapshot: &Snapshot, registry: &Registry) -> bool {
+    registry.changes.leave_to(Maker::Before);
+    snapshot.caches.iter().any(|cache| cache.is_storing)
 }
 
 /// Opens the folders of caches. The error is for people.

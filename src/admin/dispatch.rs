@@ -22,10 +22,12 @@ use super::{
     reply::{self, Reply, busy, error},
     shared::Asked,
 };
-use crate::runtime::drain::Stage;
+use crate::runtime::{changes::Maker, drain::Stage};
 
 /// How long to wait for a place before the answer is "busy".
 const PLACE: Duration = Duration::from_secs(5);
+/// How long to wait until the program before this one has let go: a proof takes two seconds where nothing hangs.
+const LETS_GO: Duration = Duration::from_secs(5);
 
 impl Admin {
     /// Which endpoint is to answer, with what is in path and query; or the refusal.
@@ -60,6 +62,15 @@ impl Admin {
         let if_match = if_match.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let is_shared = endpoint.about.is_shared;
         Ok((endpoint, Params { parameters, query, if_match, is_shared, ..Params::default() }))
+    }
+
+    /// Waits, during an upgrade, until changes are made here; or the refusal.
+    pub(super) async fn take_turn(&self) -> Checked<()> {
+        match self.shared.registry.changes.settled(LETS_GO).await {
+            Maker::Own => Ok(()),
+            Maker::Before => Err(Box::new(upgrading())),
+            Maker::Next => Err(Box::new(draining())),
+        }
     }
 
     /// Has the endpoint answer.
@@ -150,5 +161,15 @@ fn draining() -> Reply {
         "ask the program that \
         replaces it",
     );
-    error(StatusCode::SERVICE_UNAVAILABLE, "stopping", message, hint)
+    later(error(StatusCode::SERVICE_UNAVAILABLE, "stopping", message, hint))
+}
+
+fn upgrading() -> Reply {
+    let message = "an upgrade is under way, and this program has not taken over yet";
+    later(error(StatusCode::SERVICE_UNAVAILABLE, "upgrading", message, "try again in a moment"))
+}
+
+fn later(mut reply: Reply) -> Reply {
+    reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    reply
 }

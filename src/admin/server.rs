@@ -238,6 +238,11 @@ async fn respond(admin: Arc<Admin>, request: Request<Incoming>, place: &Place, s
             return error(StatusCode::REQUEST_TIMEOUT, "too_slow", message, "send it at once");
         }
     }
+    if endpoint.about.is_change
+        && let Err(refusal) = admin.take_turn().await
+    {
+        return *refusal;
+    }
     let asked = admin.asked(endpoint.method, &head.uri, &question);
     admin.answer(endpoint, question, asked).await
 }

@@ -15,7 +15,7 @@ use super::{
     reply::Reply,
     spec::{LOCAL, PERSIST},
 };
-use crate::moment::Moment;
+use crate::{moment::Moment, runtime::changes::Maker};
 
 /// What was asked for, for those who are to be told of it.
 #[derive(Debug)]
@@ -53,8 +53,12 @@ impl Admin {
         registry.commands.tell(peers.others(), (asked.method, &asked.target, body), &node, Moment::now());
     }
 
-    /// Makes a change was asked for at another node; only what is shared is.
+    /// Makes a change that was asked for at another node; only what is shared is. During an upgrade the program that does not
+    /// make changes refuses: that node asks again, until it reaches the other one.
     pub async fn obey(self: Arc<Self>, method: &str, target: &str, body: &str) -> StatusCode {
+        if self.shared.registry.changes.maker() != Maker::Own {
+            return StatusCode::SERVICE_UNAVAILABLE;
+        }
         let Ok(uri) = target.parse::<Uri>() else { return StatusCode::BAD_REQUEST };
         let shared = ENDPOINTS.iter().filter(|it| it.about.is_shared && it.method == method);
         let found = shared.filter_map(|it| Some((it, it.parameters(uri.path())?))).next();

@@ -20,6 +20,7 @@ use crate::{
     reload::Reloader,
     runtime::{
         build,
+        changes::Maker,
         drain::{Drain, Stage},
         registry::Registry,
         worker::Shared,
@@ -354,6 +355,40 @@ fn who_asks_for_metrics_everywhere_keeps_nobody_from_health() {
         let mut head = [0; 12];
         clients[0].read_exact(&mut head).await.unwrap();
         assert_eq!(&head, b"HTTP/1.1 200");
+    });
+}
+
+/// Of two programs that answer during an upgrade, the one that acknowledged a change may be the one that ends.
+#[test]
+fn changes_are_made_by_one_program_of_an_upgrade() {
+    let admin = admin(&format!("{CONFIG}[[cache]]\nname = \"pages\"\nmemory = \"1MiB\"\n"), Access::Anyone);
+    let changes = &admin.shared.registry.changes;
+    let body = r#"{"all": true}"#;
+    serve(admin.clone(), async |port| {
+        let fields = "Host: a\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 13";
+        let purge = format!("POST /api/v1/caches/pages/purge HTTP/1.1\r\n{fields}\r\n\r\n{body}");
+        assert!(talk(port, &purge).await.starts_with("HTTP/1.1 200 "));
+        changes.leave_to(Maker::Next);
+        let refused = talk(port, &purge).await;
+        assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after: 1"), "{refused}");
+        assert_eq!(get(port, "/api/v1/caches", "").await.0, 200, "who only asks is answered");
+        // It waits for the program before to let go.
+        changes.leave_to(Maker::Before);
+        let (answer, ()) = tokio::join!(talk(port, &purge), async {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            changes.leave_to(Maker::Own);
+        });
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        changes.leave_to(Maker::Before);
+        tokio::time::pause();
+        let refused = admin.take_turn().await.unwrap_err();
+        assert_eq!(refused.status(), 503);
+        assert_eq!(refused.headers()["retry-after"], "1");
+        // Of another node too: it asks again.
+        let asked = admin.clone().obey("POST", "/api/v1/caches/pages/purge", body).await;
+        assert_eq!(asked, 503);
+        changes.leave_to(Maker::Own);
+        assert_eq!(admin.clone().obey("POST", "/api/v1/caches/pages/purge", body).await, 200);
     });
 }
 

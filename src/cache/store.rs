@@ -31,7 +31,7 @@ use super::{
 use crate::{
     fields::Fields,
     moment::Moment,
-    owned_directory::{self, Held},
+    owned_directory,
     route::condition::Groups,
     telemetry::cache_result::Counts,
     template::{Context, Template, Use},
@@ -105,12 +105,6 @@ impl Store {
         self.disk.place().start(&conf.name, conf, takes_over).map_err(failed)?;
         let failed = |error| cannot_open::<Journal>(conf, &error);
         self.back.place().start(&conf.name, &conf.journal, takes_over).map_err(failed)
-    }
-
-    /// Whether another program has a folder of it still, from which this one takes over.
-    pub fn is_waiting(&self, conf: &CacheConf) -> bool {
-        (Disk::asked(conf).is_some() && !self.disk.place().is_open())
-            || (Journal::asked(&conf.journal).is_some() && !self.back.place().is_open())
     }
 
     /// Lets go of its folders.

@@ -1,6 +1,6 @@
 //! What the program before this one asks until it lets go: whether the workers answer. What this one cannot serve as well
-//! as that one does, as long as that one has the folders of caches, it serves from then on. It stands for election as soon
-//! as that one has left the cluster.
+//! as that one does, as long as that one has the folders of caches, it serves from then on, and it makes the changes that
+//! are asked for from then on. It stands for election as soon as that one has left the cluster.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
     },
     moment::Moment,
     reload::engine::Engine,
-    runtime::worker::Shared,
+    runtime::{changes::Maker, worker::Shared},
 };
 
 /// How long a worker may take to answer; it does at once unless it hangs.
@@ -69,6 +69,7 @@ impl TakeOver {
                     };
                     let waits = before.hands_cluster;
                     answer(before.voice.into(), waits, &mailboxes, (held, datagrams), begin).await;
+                    shared.registry.changes.leave_to(Maker::Own);
                 }
             }
             // Where this program is refused it never comes here: it has ended before its connection does.

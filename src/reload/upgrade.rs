@@ -30,7 +30,10 @@ use crate::{
         handover::{self, ASK_WORKERS, HANDOVER, at},
     },
     moment::Moment,
-    runtime::overrides::{Reason, Refusal},
+    runtime::{
+        changes::Maker,
+        overrides::{Reason, Refusal},
+    },
 };
 
 /// How long the next program may take until it serves.
@@ -92,6 +95,8 @@ impl Engine {
         // From here on the next program is the service. Where it is gone, another node is to be.
         let cluster = &self.shared.registry.cluster;
         cluster.leave(!self.successor.has_ended()).await;
+        // What is acknowledged here from here on the next program would not know of: its peers are told by this one so far.
+        self.shared.registry.changes.leave_to(Maker::Next);
         if started.takes_cluster {
             let mut state = match cluster.to_hand_over() {
                 Value::Object(state) => state,

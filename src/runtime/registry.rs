@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use super::changes::Changes;
 use crate::{
     backend,
     cache::{memory::Shape, store::Store},
@@ -64,6 +65,8 @@ pub struct Registry {
     pub fleet: cluster::fleet::Fleet,
     /// What they have still to hear of.
     pub commands: Arc<cluster::peers::commands::Commands>,
+    /// Which program makes the changes that are asked for.
+    pub changes: Changes,
     /// The way of spans to their exporter.
     pub traces: crate::telemetry::trace::Traces,
 }
@@ -186,6 +189,7 @@ impl Registry {
             members: Arc::default(),
             fleet: cluster::fleet::Fleet::default(),
             commands: Arc::default(),
+            changes: Changes::default(),
             traces: crate::telemetry::trace::Traces::default(),
         }
     }

@@ -16,7 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Client, Origin, Proxy, Reply, eventually, proxy::config, write_script};
+use crate::{
+    collapse::cached,
+    support::{Client, Origin, Proxy, Reply, eventually, proxy::config, write_script},
+};
 
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
 
@@ -152,13 +155,17 @@ fn replaceable(origin: &Origin) -> (Proxy, PathBuf) {
 }
 
 fn replaceable_in(folder: PathBuf, origin: &Origin, more: &str) -> (Proxy, PathBuf) {
+    replaceable_with(folder, &config(&[origin.address()], &format!("{more}{ADMIN}")))
+}
+
+fn replaceable_with(folder: PathBuf, text: &str) -> (Proxy, PathBuf) {
     let program = folder.join("program");
     symlink(env!("CARGO_BIN_EXE_pointsman"), &program).unwrap();
     let mut command = Command::new(&program);
     command.args(["run", "--config"]).arg(folder.join("pointsman.toml"));
     // At a port that nobody else is given once this has ended.
     let web = crate::support::free().to_string();
-    let text = config(&[origin.address()], &format!("{more}{ADMIN}")).replacen("127.0.0.1:0", &web, 1);
+    let text = text.replacen("127.0.0.1:0", &web, 1);
     (Proxy::start_by(command, folder, &text), program)
 }
 
@@ -216,6 +223,49 @@ fn a_program_that_dies_after_a_moment_gives_back() {
     assert_eq!(proxy.get("/").text(), "one");
     assert!(proxy.wait().success());
     assert_eq!(proxy.get("/").text(), "one");
+}
+
+/// Both programs answer at the sockets, and the next one is gone before it has taken over: what it acknowledged went with it.
+#[test]
+fn purges_hold_whichever_program_of_an_upgrade_was_asked() {
+    for has_disk in [true, false] {
+        let version = Arc::new(AtomicUsize::new(0));
+        let served = version.clone();
+        let origin = Origin::start(move |_| {
+            let body = served.load(Relaxed).to_string();
+            let head = format!("Content-Length: {}\r\nCache-Control: max-age=600", body.len());
+            Reply::Bytes(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}").into_bytes())
+        });
+        let disk = format!("disk = {{ path = {:?}, size = \"1GiB\" }}", crate::support::proxy::folder());
+        let text = cached(&[origin.address()], if has_disk { &disk } else { "" });
+        let (proxy, program) = replaceable_with(crate::support::proxy::folder(), &text);
+        let real = env!("CARGO_BIN_EXE_pointsman");
+        install(
+            &program,
+            &format!("exec 3<&0\n'{real}' \"$@\" <&3 3<&- &\nsleep 1.5\nkill -KILL $!\nexit 1"),
+        );
+        proxy.signal("USR2");
+        let (mut acknowledged, mut is_over) = (0, false);
+        // Once more when it is over.
+        while !is_over {
+            is_over = proxy.count_logged("the upgrade failed, and this program keeps running") > 0;
+            (0..4).for_each(|_| drop(proxy.get("/a")));
+            let newest = version.fetch_add(1, Relaxed) + 1;
+            let mut admin = Client::connect(proxy.address("admin"));
+            let fields = "Host: localhost\r\nContent-Type: application/json\r\nContent-Length: 13";
+            let purge =
+                format!("POST /api/v1/caches/pages/purge HTTP/1.1\r\n{fields}\r\n\r\n{{\"all\": true}}");
+            // Whoever was asked may be gone.
+            if admin.try_send(purge).is_err() || admin.response("POST").status != 200 {
+                continue;
+            }
+            acknowledged += 1;
+            for response in (0..4).map(|_| proxy.get("/a")).filter(|response| response.status != 0) {
+                assert_eq!(response.text(), newest.to_string(), "disk: {has_disk}");
+            }
+        }
+        assert!(acknowledged > 1 && proxy.upgraded().is_empty());
+    }
 }
 
 #[test]
