@@ -5,11 +5,11 @@ use std::{fs, io, path::Path};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::document::Document;
+use super::{document::Document, kept};
 
 /// Notes that it is not to be taken, and why.
 pub fn note(copy: &Path, document: &Document, why: &str) -> io::Result<()> {
-    fs::write(copy.with_extension("stopped"), format!("{}\n{why}", mark(document)))
+    kept::write(&copy.with_extension("stopped"), format!("{}\n{why}", mark(document)).as_bytes())
 }
 
 /// Why it is not to be taken, where that was noted.
