@@ -54,7 +54,7 @@ pub fn problems(problems: &Problems) -> Reply {
 /// Why a reload or a change was not made.
 pub fn failed(failed: &Failed) -> Reply {
     match failed {
-        Failed::Problems(all) => problems(all),
+        Failed::Problems(all) | Failed::Lacking(all) => problems(all),
         Failed::Refused(refusal) => {
             error(status_of(refusal.reason), refusal.code, &refusal.message, &refusal.hint)
         }

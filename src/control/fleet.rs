@@ -3,19 +3,22 @@
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{
+    task::{JoinHandle, spawn_blocking, spawn_local},
+    time::sleep,
+};
 
 use crate::{
     cluster::{
         fleet::{Fleet, SILENCE, Trial, Turn},
         store::{
             document::{Document, Reader},
-            stopped,
+            kept, stopped,
         },
     },
     config,
     moment::Moment,
-    reload::{Failed, Reloader},
+    reload::{Failed, PANICKED, Reloader},
     runtime::worker::Shared,
 };
 
@@ -23,12 +26,13 @@ use crate::{
 const AGAIN: Duration = Duration::from_secs(1);
 /// What is watched is read anew after this time: the connection may be dead without a word.
 const WATCH: Duration = Duration::from_secs(5);
+/// What was not to be had is tried again after this time, as with a file.
+const LATER: Duration = Duration::from_secs(5);
 /// How often it is looked whether it is this node's turn.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Follows it for as long as the program runs.
-pub(super) async fn follow(fleet: Arc<config::Fleet>, shared: Arc<Shared>, reloader: Reloader) {
-    let begun = Moment::now();
+/// Begins to tell of it, and to follow it for as long as the program runs.
+pub(super) fn start(fleet: Arc<config::Fleet>, shared: Arc<Shared>, reloader: Reloader) -> JoinHandle<()> {
     {
         let mut told = shared.registry.fleet.lock();
         told.source.clone_from(&fleet.source.url);
@@ -38,6 +42,11 @@ pub(super) async fn follow(fleet: Arc<config::Fleet>, shared: Arc<Shared>, reloa
     if let Some(problem) = &fleet.problem {
         tracing::error!("{problem}; the last good copy is in force");
     }
+    spawn_local(follow(fleet, shared, reloader))
+}
+
+async fn follow(fleet: Arc<config::Fleet>, shared: Arc<Shared>, reloader: Reloader) {
+    let begun = Moment::now();
     let mut reader = fleet.source.open();
     let mut last = fleet.seen;
     loop {
@@ -96,12 +105,14 @@ async fn take(
     let fleet = &shared.registry.fleet;
     let mut trial = Trial::default();
     loop {
-        match turn(&document, &mut trial, (shared, begun)) {
-            Turn::Now => break,
+        let pause = match turn(&document, &mut trial, (shared, begun)) {
+            Turn::Now if apply(&document, fleet, reloader).await => return,
+            Turn::Now => LATER,
             Turn::Later => {
                 let mut told = fleet.lock();
                 // What was wrong was so with the one before.
                 (told.is_waiting, told.problem) = (true, None);
+                LOOK
             }
             Turn::Never(why) => {
                 fleet.lock().is_waiting = false;
@@ -110,8 +121,8 @@ async fn take(
                 keep_stopped(reloader.in_force().path.clone(), document, why).await;
                 return;
             }
-        }
-        sleep(LOOK).await;
+        };
+        sleep(pause).await;
         // The next is looked at from the beginning.
         if let Ok(Some(now)) = reader.read().await
             && now.revision != document.revision
@@ -119,11 +130,22 @@ async fn take(
             return;
         }
     }
+}
+
+/// Has a configuration in force. False where it cannot be now, and may be another time: to the others it is as if this node
+/// had not had its turn yet.
+async fn apply(document: &Document, fleet: &Fleet, reloader: &Reloader) -> bool {
     let revision = document.revision;
-    let replaced = reloader.replace_copy(document.text.into()).await;
+    put_back(reloader).await;
+    let replaced = reloader.replace_copy(document.text.as_str().into()).await;
+    let is_over = replaced.as_ref().err().is_none_or(is_of_text);
     {
         let mut told = fleet.lock();
-        (told.is_waiting, told.read) = (false, revision);
+        told.is_waiting = false;
+        if is_over {
+            // What was read and is not in force was refused.
+            told.read = revision;
+        }
         if replaced.is_ok() {
             told.in_force = revision;
         }
@@ -137,7 +159,36 @@ async fn take(
             );
             note(fleet, None);
         }
-        Err(failed) => note(fleet, Some(format!("revision {revision} is refused: {}", reason(&failed)))),
+        Err(failed) => {
+            let result = if is_over { "is refused" } else { "cannot be applied yet" };
+            note(fleet, Some(format!("revision {revision} {result}: {}", reason(&failed))));
+        }
+    }
+    is_over
+}
+
+/// Whether the text itself is at fault, wherever and whenever it is tried.
+fn is_of_text(failed: &Failed) -> bool {
+    match failed {
+        Failed::Problems(_) => true,
+        // A bug would come again every time.
+        Failed::Refused(refusal) => refusal.code == PANICKED,
+        Failed::Lacking(_) | Failed::Outdated => false,
+    }
+}
+
+/// Writes the copy anew where somebody took it away: what replaces it is compared with it.
+async fn put_back(reloader: &Reloader) {
+    let in_force = reloader.in_force();
+    if in_force.store.is_none() {
+        return;
+    }
+    let written = spawn_blocking(move || match in_force.path.exists() {
+        true => Ok(()),
+        false => kept::write(&in_force.path, in_force.text.as_bytes()),
+    });
+    if let Err(error) = written.await.map_err(io::Error::other).flatten() {
+        tracing::warn!("the last good copy is gone, and cannot be written again: {error}");
     }
 }
 
@@ -151,7 +202,7 @@ async fn keep_stopped(copy: PathBuf, document: Document, why: String) {
 
 fn reason(failed: &Failed) -> String {
     match failed {
-        Failed::Problems(problems) => problems.to_string(),
+        Failed::Problems(problems) | Failed::Lacking(problems) => problems.to_string(),
         Failed::Refused(refusal) => refusal.message.clone(),
         Failed::Outdated => "the copy was edited meanwhile".into(),
     }
@@ -187,7 +238,7 @@ mod tests {
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
         runtime::LocalRuntime,
-        task::spawn_local,
+        task::yield_now,
         time::timeout,
     };
 
@@ -195,6 +246,9 @@ mod tests {
     use crate::{
         admin::tests::{CONFIG, shared},
         cluster::store::document::Source,
+        config::Problems,
+        reload::Request,
+        runtime::overrides::{Reason, Refusal},
     };
 
     /// A store that has one text, of the write 7, and is out of order while that is so.
@@ -231,7 +285,7 @@ mod tests {
             let fleet = config::Fleet { source, revision: 6, seen: 7, problem: Some(refused.clone()) };
             let shared = shared(CONFIG);
             let reloader = Reloader::without_engine(CONFIG, HashMap::new());
-            let following = spawn_local(follow(Arc::new(fleet), shared.clone(), reloader));
+            let following = start(Arc::new(fleet), shared.clone(), reloader);
             let until = async |wanted: &dyn Fn(&str) -> bool| {
                 let is_so = async {
                     while !shared.registry.fleet.lock().problems().is_some_and(|it| wanted(&it)) {
@@ -245,6 +299,51 @@ mod tests {
             is_ill.set(false);
             // What is wrong with what was read stays.
             until(&|problem| problem == refused).await;
+            following.abort();
+        });
+    }
+
+    /// A full disk, a port that was taken for a moment: the others stopped for good, and this node never tried it again.
+    #[test]
+    fn what_cannot_be_had_is_tried_again_and_not_refused() {
+        LocalRuntime::new().unwrap().block_on(async {
+            let source = store(Rc::default()).await;
+            let fleet = config::Fleet { source, revision: 6, seen: 6, problem: None };
+            let shared = shared(CONFIG);
+            let (reloader, mut requests) = Reloader::asking(CONFIG, HashMap::new());
+            let following = start(Arc::new(fleet), shared.clone(), reloader);
+            let told = || {
+                let told = shared.registry.fleet.lock();
+                (told.read, told.in_force, told.problem.clone().unwrap_or_default())
+            };
+            let (message, hint) = ("the disk is full".into(), String::new());
+            let full = Refusal { reason: Reason::Failed, code: "not_written", message, hint };
+            let nothing = || Problems(Vec::new());
+            for (failed, read) in [
+                (Failed::Refused(full), 6),
+                (Failed::Outdated, 6),
+                (Failed::Lacking(nothing()), 6),
+                (Failed::Problems(nothing()), 7),
+            ] {
+                let asked = timeout(Duration::from_secs(20), requests.recv()).await.expect("it is not tried");
+                let Some(Request::Replace(text, None, answer)) = asked else { panic!("{asked:?}") };
+                assert_eq!(&*text, "a");
+                answer.send(Err(failed)).unwrap();
+                for _ in 0..100 {
+                    yield_now().await;
+                }
+                let result = if read == 6 { "cannot be applied yet" } else { "is refused" };
+                let (is_read, in_force, problem) = told();
+                assert_eq!((is_read, in_force), (read, 6), "{problem}");
+                assert!(problem.contains(result), "{problem}");
+                tokio::time::pause();
+                tokio::time::advance(LATER * 2).await;
+                tokio::time::resume();
+            }
+            for _ in 0..100 {
+                yield_now().await;
+            }
+            assert!(requests.try_recv().is_err(), "what was refused is tried again");
             following.abort();
         });
     }

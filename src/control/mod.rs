@@ -115,7 +115,7 @@ impl Control {
         background::start(&shared, tickets.clone(), admin.clone());
         peers::start(Peers { shared: shared.clone(), tickets: tickets.clone(), admin: admin.clone() });
         if let Some(fleet) = fleet {
-            spawn_local(fleet::follow(fleet, shared.clone(), reloader.clone()));
+            fleet::start(fleet, shared.clone(), reloader.clone());
         }
         let (successor, socket_files) = (engine.successor(), engine.socket_files());
         let engine = take_over.begin(engine, shared.clone());

@@ -60,10 +60,11 @@ impl Engine {
             Ok((true, _)) if cause == Cause::Names => drop(self.state.names_followed.fetch_add(1, Relaxed)),
             Ok((true, _)) => drop(self.state.succeeded.fetch_add(1, Relaxed)),
             // A file that is tried again and again, since what it lacks may come, has failed once.
-            Err(Failed::Problems(problems)) if cause == Cause::File && self.is_known(problems) => {}
+            Err(Failed::Problems(problems) | Failed::Lacking(problems))
+                if cause == Cause::File && self.is_known(problems) => {}
             // Nobody asked for it, and the file has failed by itself.
-            Err(Failed::Problems(_)) if cause == Cause::Names => {}
-            Err(Failed::Problems(_)) => drop(self.state.failed.fetch_add(1, Relaxed)),
+            Err(Failed::Problems(_) | Failed::Lacking(_)) if cause == Cause::Names => {}
+            Err(Failed::Problems(_) | Failed::Lacking(_)) => drop(self.state.failed.fetch_add(1, Relaxed)),
             Ok((false, _)) | Err(Failed::Refused(_) | Failed::Outdated) => {}
         }
         match result {
@@ -82,14 +83,15 @@ impl Engine {
                 }
                 Ok(Outcome { is_changed, generation, notes })
             }
-            Err(Failed::Problems(problems)) if is_of_file && cause.is_of_file() => {
-                if cause != Cause::File || !self.is_known(&problems) {
-                    self.refuse(&problems, cause, begun.elapsed());
+            Err(failed) => {
+                if let Some(problems) = failed.problems().filter(|_| is_of_file && cause.is_of_file()) {
+                    if cause != Cause::File || !self.is_known(problems) {
+                        self.refuse(problems, cause, begun.elapsed());
+                    }
+                    self.refused = self.attempted;
                 }
-                self.refused = self.attempted;
-                Err(Failed::Problems(problems))
+                Err(failed)
             }
-            Err(failed) => Err(failed),
         }
     }
 
@@ -123,7 +125,8 @@ impl Engine {
     async fn prepare_and_publish(&mut self, what: Attempt) -> Result<(bool, Vec<String>), Failed> {
         let in_force = self.state.in_force.load_full();
         let path = in_force.path.clone();
-        let whole = |message| Problems(vec![Problem::with_file(path.clone(), message, None)]);
+        let lacking = |problem| Failed::Lacking(Problems(vec![problem]));
+        let whole = |message| lacking(Problem::with_file(path.clone(), message, None));
         let Attempt { text, included, over, overrides } = what;
         let (is_of_file, are_read) = (text.is_none(), included.is_none());
         self.folders.done().await;
@@ -157,7 +160,7 @@ impl Engine {
         let acquired = self
             .sockets
             .acquire(&prepared.snapshot, self.mailboxes.workers())
-            .map_err(|failure| Problems(vec![late((&prepared.text, &path), &prepared.included, failure)]))?;
+            .map_err(|failure| lacking(late((&prepared.text, &path), &prepared.included, failure)))?;
         let admin = admin_sockets::next(&before.config, next).map_err(whole)?;
         let dup = |bound: &Option<Bound>| bound.as_ref().map(Bound::try_clone).transpose();
         let served = admin.as_ref().try_map(dup).map_err(|error| whole(error.to_string()))?;
@@ -165,7 +168,7 @@ impl Engine {
         let log = spawn_blocking(|| log.map(Opened::new).transpose()).await.map_err(panicked)?.map_err(
             |error| {
                 let text = (&*prepared.text, &*path);
-                Problems(vec![no_access_log(text, &prepared.included, &error)])
+                lacking(no_access_log(text, &prepared.included, &error))
             },
         )?;
         if let Some(Over { path, old, new }) = over {
@@ -242,7 +245,7 @@ impl Engine {
             let is_other = expected.is_some_and(|expected| expected != old);
             Ok::<_, Problems>((old, is_other))
         });
-        let (old, is_other) = read.await.map_err(panicked)??;
+        let (old, is_other) = read.await.map_err(panicked)?.map_err(Failed::Lacking)?;
         if is_other {
             return Err(Failed::Outdated);
         }
@@ -288,8 +291,11 @@ fn refuse_addresses(changes: &[Change], in_force: &InForce) -> Result<(), Failed
     Ok(())
 }
 
+/// The code of a refusal for a bug.
+pub const PANICKED: &str = "panicked";
+
 fn panicked(_: JoinError) -> Failed {
-    refused(Reason::Failed, "panicked", "building the configuration panicked", "report this bug")
+    refused(Reason::Failed, PANICKED, "building the configuration panicked", "report this bug")
 }
 
 fn not_written(error: WriteError) -> Failed {

@@ -35,7 +35,7 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot};
 use self::state::State;
 pub use self::{
     attempt::no_access_log,
-    attempt::sink,
+    attempt::{PANICKED, sink},
     prepare::{cannot_open, hashes_of},
     state::{Cause, Failed, InForce, Last, Outcome},
 };
@@ -133,6 +133,15 @@ impl Reloader {
     /// One that nobody answers, over a configuration that is in force.
     #[cfg(test)]
     pub(crate) fn without_engine(text: &str, addresses: HashMap<crate::runtime::ListenerId, String>) -> Self {
+        Self::asking(text, addresses).0
+    }
+
+    /// One that a test answers.
+    #[cfg(test)]
+    pub(crate) fn asking(
+        text: &str,
+        addresses: HashMap<crate::runtime::ListenerId, String>,
+    ) -> (Self, tokio::sync::mpsc::UnboundedReceiver<Request>) {
         let path = std::path::PathBuf::from("test.toml");
         let file = crate::config::parse(text, &path).unwrap();
         let overrides = crate::runtime::overrides::Overrides::default();
@@ -149,8 +158,8 @@ impl Reloader {
             hashes: HashMap::new(),
         };
         let last = Last::new(Cause::Start, std::time::Duration::ZERO, Vec::new(), Vec::new());
-        let (requests, _) = tokio::sync::mpsc::unbounded_channel();
-        Self { requests, state: Arc::new(State::new(last, in_force)) }
+        let (requests, asked) = tokio::sync::mpsc::unbounded_channel();
+        (Self { requests, state: Arc::new(State::new(last, in_force)) }, asked)
     }
 
     /// Refuses to write into a file that is a copy of what a store has: what the store has comes over it, at the next start

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{plan::Hashes, watch};
+use super::{plan::Hashes, state::Failed, watch};
 use crate::{
     cache::store::{Cache, CannotOpen, Change},
     config::{self, Beside, Config, Loaded, Problems, Step, include::Included},
@@ -74,7 +74,7 @@ pub(super) struct Prepared {
 
 impl Order {
     /// Reads, checks and builds.
-    pub(super) fn prepare(self) -> Result<Prepared, Problems> {
+    pub(super) fn prepare(self) -> Result<Prepared, Failed> {
         self.read()?.build()
     }
 
@@ -109,7 +109,7 @@ impl Order {
 }
 
 impl Read {
-    fn build(self) -> Result<Prepared, Problems> {
+    fn build(self) -> Result<Prepared, Failed> {
         let Self { order, text, included, file, files, hashes } = self;
         let mut names = order.names;
         let overrides = order.overrides.kept(&file).without_forgotten(&names, Moment::now());
@@ -134,7 +134,7 @@ impl Read {
             .map(|cache| {
                 let problem =
                     |failure| Problems(vec![cannot_open((&text, &order.path), &included, cache, failure)]);
-                cache.store.prepare(&cache.conf).map_err(problem)
+                cache.store.prepare(&cache.conf).map_err(|failure| Failed::Lacking(problem(failure)))
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Prepared { text, included, file, overrides, names, snapshot, folders, files, hashes })

@@ -186,12 +186,24 @@ pub struct Outcome {
 /// Why a reload that was asked for changed nothing.
 #[derive(Clone, Debug)]
 pub enum Failed {
-    /// The configuration is not good, or what it needs is not to be had.
+    /// The configuration is not good.
     Problems(Problems),
+    /// What it needs is not to be had here and now; another time it may be.
+    Lacking(Problems),
     /// It cannot be done.
     Refused(Refusal),
     /// The file is not the text any more that was to be replaced.
     Outdated,
+}
+
+impl Failed {
+    /// What is wrong with a configuration, or missing for it.
+    pub fn problems(&self) -> Option<&Problems> {
+        match self {
+            Self::Problems(problems) | Self::Lacking(problems) => Some(problems),
+            Self::Refused(_) | Self::Outdated => None,
+        }
+    }
 }
 
 impl From<Problems> for Failed {
