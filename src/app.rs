@@ -17,7 +17,7 @@ use crate::{
     admin::{Admin, access::Access, server},
     cache::fill,
     cluster::privilege,
-    config::{Config, Loaded, listen::ListenAddress, runtime::Workers},
+    config::{Config, KeptCopy, Loaded, listen::ListenAddress, runtime::Workers},
     control::{Control, Loop, TakeOver},
     http::writeback::deliver,
     listen::{
@@ -65,7 +65,7 @@ pub fn run(
     }
     // First of all: a certificate that is replaced from here on is taken over by a reload.
     let hashes = reload::hashes_of(&loaded);
-    let (workers, fleet) = (workers(&loaded.config), loaded.fleet.clone());
+    let (workers, fleet, copy) = (workers(&loaded.config), loaded.fleet.clone(), KeptCopy::of(&loaded));
     let (handed, handed_admin) = match before.as_mut() {
         Some(before) => (std::mem::take(&mut before.sockets), std::mem::take(&mut before.admin)),
         None => sockets_of(&loaded.config, activated, workers),
@@ -99,6 +99,7 @@ pub fn run(
         names,
     };
     let Started { engine, reloader, events, changes, admin: bound } = Engine::start(start)?;
+    let copy = kept_at_once(copy, before.is_some())?;
     let conf = shared.snapshot.load().config.admin.clone();
     let admin = Arc::new(Admin::new(shared.clone(), Access::Nobody, reloader.clone(), mailboxes.clone()));
     if let Some((conf, bound)) = conf.as_ref().zip(bound.whole.as_ref()) {
@@ -110,19 +111,10 @@ pub fn run(
     let receivers = receivers.into_iter().zip(changes).collect();
     let threads = start_workers(&shared, receivers, &mailboxes, &log)
         .map_err(|error| format!("cannot start a worker: {error}"))?;
-    let (kept, take_over) = (shared.clone(), TakeOver { before, mailboxes, held, datagrams });
-    let control_side = Control {
-        shared,
-        tickets,
-        log: log.clone(),
-        engine,
-        reloader,
-        events,
-        admin,
-        sockets,
-        fleet,
-        take_over,
-    };
+    let (kept, fleet) = (shared.clone(), fleet.map(|fleet| (fleet, reloader.clone())));
+    let take_over = TakeOver { before, mailboxes, held, datagrams, copy, fleet };
+    let control_side =
+        Control { shared, tickets, log: log.clone(), engine, reloader, events, admin, sockets, take_over };
     let result = control_side.run(control);
     for thread in threads {
         // A worker that panicked has reported it already.
@@ -132,6 +124,16 @@ pub fn run(
     kept.registry.cluster.finish();
     log.finish();
     result
+}
+
+/// Writes the last good copy of what a store has, since it can be served with; what is left for when the program before this
+/// one, which would go on with its own, has let go. The error is for people.
+fn kept_at_once(copy: Option<KeptCopy>, takes_over: bool) -> Result<Option<KeptCopy>, String> {
+    if takes_over {
+        return Ok(copy);
+    }
+    copy.map_or(Ok(()), |copy| copy.write())?;
+    Ok(None)
 }
 
 /// Leaves changes to the program before this one, until it lets go. Whether requests are left to it too: without what is in a

@@ -1,8 +1,6 @@
 //! A configuration that a store has for many nodes: read at the start, and kept in a file for when the store is gone.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -17,7 +15,7 @@ use crate::{
         document::{Document, Source},
         stopped,
     },
-    config::{self, Beside, Loaded},
+    config::{self, Beside, KeptCopy, Loaded},
 };
 
 /// How long the store may take at the start, where there is a copy to go on with.
@@ -37,10 +35,14 @@ pub(super) fn copy_of(source: &Source) -> PathBuf {
     Path::new(folder).join(format!("fleet-{:016x}.toml", xxh3_64(source.url.as_bytes())))
 }
 
-/// Reads the configuration to run with, as [`look`] does; what is new is kept in the copy. Where the copy says that nodes
-/// take turns, it is begun with: a program that begins takes its turn as one that runs does.
+/// Reads the configuration to run with, as [`look`] does; the copy is written once the program serves. Where the copy says
+/// that nodes take turns, it is begun with: a program that begins takes its turn as one that runs does.
 pub(super) fn load(source: Source) -> Result<Loaded, Failure> {
     let (copy, document) = (copy_of(&source), document(&source));
+    begun_with(source, copy, document)
+}
+
+fn begun_with(source: Source, copy: PathBuf, document: Result<Document, Failure>) -> Result<Loaded, Failure> {
     if let Ok(document) = &document
         && let Some(mut loaded) = copy_with_turns(&copy, document)
     {
@@ -50,15 +52,8 @@ pub(super) fn load(source: Source) -> Result<Loaded, Failure> {
         return Ok(loaded);
     }
     let loaded = checked(source, copy, document)?;
-    if let Some(fleet) = loaded.fleet.as_deref().filter(|fleet| fleet.problem.is_none()) {
-        keep(&loaded.path, &loaded.text).map_err(|error| {
-            let folder = loaded.path.parent().unwrap_or(&loaded.path).display();
-            Failure::new(format!(
-                "cannot keep a copy of {} in {folder}: {error}; create the folder, or set STATE_DIRECTORY",
-                fleet.source.url
-            ))
-        })?;
-    }
+    // Before anything is tried: without a place for the copy there is no use in that.
+    KeptCopy::of(&loaded).map_or(Ok(()), |copy| copy.prepare()).map_err(Failure::new)?;
     Ok(loaded)
 }
 
@@ -131,26 +126,11 @@ fn read(source: &Source) -> Result<Option<Document>, String> {
     answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
 }
 
-/// Writes the copy so that it is whole or not there.
-fn keep(path: &Path, text: &str) -> io::Result<()> {
-    if fs::read_to_string(path).is_ok_and(|before| before == text) {
-        return Ok(());
-    }
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let beside = path.with_extension("new");
-    let mut file = File::create(&beside)?;
-    file.write_all(text.as_bytes())?;
-    // Without that a power failure may leave the name without the text.
-    file.sync_all()?;
-    fs::rename(&beside, path)
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
-        io::{BufRead, BufReader, Read},
+        fs,
+        io::{BufRead, BufReader, Read, Write},
         net::TcpListener,
         os::unix::fs::MetadataExt,
         thread,
@@ -205,6 +185,22 @@ mod tests {
         let copy = folder.join("fleet-1.toml");
         fs::write(&copy, TEXT.replace("new", "older")).unwrap();
         copy
+    }
+
+    /// What could not be served with took the place of what could: the next start had nothing to begin with.
+    #[test]
+    fn copy_is_replaced_by_what_is_served_with() {
+        let copy = older("begun");
+        let source = store(TEXT);
+        let document = document(&source);
+        let loaded = begun_with(source, copy.clone(), document).unwrap();
+        assert_eq!((&*loaded.text, loaded.fleet.as_ref().unwrap().revision), (TEXT, 7));
+        assert!(fs::read_to_string(&copy).unwrap().contains("older"));
+        KeptCopy::of(&loaded).unwrap().write().unwrap();
+        assert_eq!(fs::read_to_string(&copy).unwrap(), TEXT);
+        // Nothing comes of the copy itself.
+        assert!(KeptCopy::of(&looked(store("[[nonsense]]\n"), &copy).unwrap()).is_none());
+        fs::remove_dir_all(copy.parent().unwrap()).unwrap();
     }
 
     /// `explain` wrote over the copy, which a program ran with.

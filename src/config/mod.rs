@@ -13,6 +13,7 @@ mod files;
 pub mod http2;
 pub mod include;
 mod join;
+mod kept_copy;
 pub mod listen;
 pub mod listen_address;
 mod listen_datagrams;
@@ -35,6 +36,7 @@ mod via;
 mod whole;
 
 pub use self::{
+    kept_copy::KeptCopy,
     notes::notes,
     place::{Step, problem_at},
     reading::{Beside, Fleet, Loaded, load, load_file, parse, parse_with},

@@ -31,7 +31,7 @@ use self::{background::Followers, peers::Peers};
 use crate::{
     admin::{Admin, access::Scope, server},
     cluster::role::Role,
-    config::{self, Config},
+    config::Config,
     listen::{
         admin_sockets::{self, Each},
         yielding,
@@ -64,8 +64,6 @@ pub struct Control {
     pub admin: Arc<Admin>,
     /// Where the admin endpoint listens, when there is one.
     pub sockets: Each<Option<server::Socket>>,
-    /// Where the configuration comes from, where many nodes share it.
-    pub fleet: Option<Arc<config::Fleet>>,
     /// What there is to take over from a program before this one.
     pub take_over: TakeOver,
 }
@@ -107,16 +105,12 @@ impl Control {
     }
 
     async fn serve(self, mut signals: Signals) -> io::Result<()> {
-        let Self { shared, tickets, log, engine, reloader, mut events, admin, sockets, fleet, take_over } =
-            self;
+        let Self { shared, tickets, log, engine, reloader, mut events, admin, sockets, take_over } = self;
         let mut serving = Each::<Option<Serving>>::default();
         follow(&mut serving, &admin, &shared.snapshot.load().config, sockets)?;
         let mut followers = Followers::new(&shared.snapshot.load(), &reloader);
         background::start(&shared, tickets.clone(), admin.clone());
         peers::start(Peers { shared: shared.clone(), tickets: tickets.clone(), admin: admin.clone() });
-        if let Some(fleet) = fleet {
-            fleet::start(fleet, shared.clone(), reloader.clone());
-        }
         let (successor, socket_files) = (engine.successor(), engine.socket_files());
         let engine = take_over.begin(engine, shared.clone());
         let exporter = traces::start(&shared);

@@ -9,18 +9,19 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, sink},
     net::UnixStream,
     sync::oneshot,
-    task::{JoinHandle, spawn_local},
+    task::{JoinHandle, spawn_blocking, spawn_local},
     time::timeout,
 };
 
-use super::{fitness, predecessor_sessions};
+use super::{fitness, fleet, predecessor_sessions};
 use crate::{
+    config::{self, KeptCopy},
     listen::{
         handover::{ASK_WORKERS, Predecessor, TAKE_SESSIONS, at, taken_cluster},
         mailbox::{Change, Mailboxes, Message},
     },
     moment::Moment,
-    reload::engine::Engine,
+    reload::{Reloader, engine::Engine},
     runtime::{changes::Maker, worker::Shared},
 };
 
@@ -42,13 +43,17 @@ pub struct TakeOver {
     pub held: Vec<Change>,
     /// The sockets of datagrams that each worker is to read once that program has handed its sessions over.
     pub datagrams: Vec<Change>,
+    /// The last good copy of the configuration, to be written once that program has let go: it has its own till then.
+    pub copy: Option<KeptCopy>,
+    /// Where the configuration comes from, where many nodes share it, and the way to have another in force.
+    pub fleet: Option<(Arc<config::Fleet>, Reloader)>,
 }
 
 impl TakeOver {
     /// Says that this program serves, and answers until the one before lets go or is gone; then has the workers accept on
     /// what was held back, begins to stand for election, and runs the engine.
     pub(super) fn begin(self, mut engine: Engine, shared: Arc<Shared>) -> JoinHandle<()> {
-        let Self { before, mailboxes, held, datagrams } = self;
+        let Self { before, mailboxes, held, datagrams, copy, fleet } = self;
         spawn_local(async move {
             // Until the program before has left it, that one has the virtual addresses, and tells its peers.
             let stand = |known: Option<&Value>| {
@@ -74,11 +79,27 @@ impl TakeOver {
             }
             // Where this program is refused it never comes here: it has ended before its connection does.
             engine.socket_files().take_over();
+            // The engine reads the copy, and takes what is in it for what is to be in force.
+            let is_kept = keep(copy).await;
+            if let Some((mut fleet, reloader)) = fleet {
+                if !is_kept {
+                    // As what is not in force yet it is written again.
+                    Arc::make_mut(&mut fleet).seen = 0;
+                }
+                fleet::start(fleet, shared.clone(), reloader);
+            }
             let watching = spawn_local(fitness::watch(shared, mailboxes));
             engine.run().await;
             watching.abort();
         })
     }
+}
+
+/// Writes the last good copy; false where that cannot be done.
+async fn keep(copy: Option<KeptCopy>) -> bool {
+    let Some(copy) = copy else { return true };
+    let written = spawn_blocking(move || copy.write()).await.map_err(|error| error.to_string()).flatten();
+    written.inspect_err(|error| tracing::error!("{error}")).is_ok()
 }
 
 /// Answers until the program before is gone. `begin` is told what the cluster's node was, where that program says so, and
@@ -169,7 +190,6 @@ mod tests {
     use tokio::{
         runtime::{Builder, LocalOptions, LocalRuntime},
         sync::mpsc::unbounded_channel,
-        task::spawn_blocking,
     };
 
     use super::*;

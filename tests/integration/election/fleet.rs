@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     os::unix::fs::MetadataExt,
     path::Path,
     process::Command,
@@ -126,6 +126,46 @@ fn without_the_store_the_last_good_copy_is_in_force() {
             "{said}"
         );
     }
+}
+
+/// It wrote what it could not serve with over the copy, and there was nothing left to begin with.
+#[test]
+fn program_that_cannot_serve_leaves_the_last_good_copy() {
+    let Some(store) = Store::etcd(1) else { return };
+    let (origin, folder) = (Origin::named("a"), proxy::folder());
+    store.put(KEY, &text(origin.address(), "first", ""));
+    let started = node(&store, &folder, &[], 2);
+    let kept = || {
+        let copies: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(copies.len(), 1, "{copies:?}");
+        fs::read_to_string(&copies[0]).unwrap()
+    };
+    let before = kept();
+    assert!(before.contains("first"));
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let more = format!("[[listener]]\nname = \"taken\"\naddress = \"{}\"\n", taken.local_addr().unwrap());
+    store.put(KEY, &text(origin.address(), "second", &more));
+    eventually("it cannot be applied", || {
+        fleet(&started)["problem"].as_str().is_some_and(|it| it.contains("cannot be applied yet"))
+    });
+    started.signal("USR2");
+    started.until_logged("the upgrade failed, and this program keeps running", 1);
+    assert_eq!(kept(), before);
+    assert_eq!(which(&started), "first");
+    drop(started);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+    command.args(["run", "--config", &store.source(KEY)]).env("STATE_DIRECTORY", &folder);
+    assert!(!command.output().unwrap().status.success());
+    assert_eq!(kept(), before);
+    store.signal(0, "STOP");
+    let started = node(&store, &folder, &[], 2);
+    assert_eq!(which(&started), "first");
+    // What was taken for a moment is free.
+    drop(taken);
+    store.signal(0, "CONT");
+    eventually("it is tried again", || which(&started) == "second");
+    assert!(kept().contains("second"));
+    fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]
