@@ -83,7 +83,7 @@ impl Journal {
         let shared = Arc::new(Shared { limit: AtomicU64::new(options.limit), ..Shared::default() });
         shared.counters.damaged.store(replayed.damaged, Ordering::Relaxed);
         let (sender, receiver) = channel();
-        let writer = Writer::new(folder, options, shared.clone(), replayed)?;
+        let writer = Writer::new(folder, options, shared.clone(), replayed);
         let journal = Self {
             shared,
             sender,

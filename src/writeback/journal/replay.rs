@@ -7,7 +7,7 @@
 //! was never acknowledged, and is no news.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     io,
     sync::Arc,
 };
@@ -30,6 +30,8 @@ pub(super) struct Replayed {
     pub(super) segments: VecDeque<(u64, u64)>,
     /// Segments without a record; they may go as soon as there is a newer one.
     pub(super) empty: Vec<u64>,
+    /// Those of the segments of which something is damaged and no copy could be kept: they stay until one can.
+    pub(super) uncopied: HashSet<u64>,
     /// The sequence of the next record.
     pub(super) next: u64,
     /// The number of the next segment.
@@ -76,13 +78,18 @@ pub(super) fn replay(folder: &Folder) -> io::Result<Replayed> {
 impl Replayed {
     fn without_header(&mut self, folder: &Folder, number: u64) -> io::Result<()> {
         self.damaged += 1;
-        let copy = folder.keep_copy(number)?;
-        folder.remove(number)?;
+        let kept = match folder.keep_copy(number) {
+            Ok(copy) => {
+                folder.remove(number)?;
+                format!("it is kept as {}", copy.display())
+            }
+            // The next start comes by it again.
+            Err(error) => format!("it stays there, since no copy of it can be kept: {error}"),
+        };
         tracing::error!(
             "the journal's segment {} cannot be read at all: its header is damaged; acknowledged writes may be \
-             lost; it is kept as {}",
-            folder.path_of(number).display(),
-            copy.display()
+             lost; {kept}",
+            folder.path_of(number).display()
         );
         Ok(())
     }
@@ -140,8 +147,13 @@ impl Replayed {
             None => folder.sync(number)?,
         }
         if !whole {
-            let copy = folder.keep_copy(number)?;
-            tracing::error!("the damaged segment is kept as {}", copy.display());
+            match folder.keep_copy(number) {
+                Ok(copy) => tracing::error!("the damaged segment is kept as {}", copy.display()),
+                Err(error) => {
+                    tracing::error!("the damaged segment stays, since no copy of it can be kept: {error}");
+                    self.uncopied.insert(number);
+                }
+            }
         }
         if records == 0 && whole {
             self.empty.push(number);

@@ -116,13 +116,20 @@ impl Folder {
                 // Of a start that did not come to its end.
                 self.directory.remove(&part)?;
             }
-            let mut copy = self.directory.create(&part)?;
-            copy.append(&self.read(number)?)?;
-            copy.sync()?;
+            self.copy(number, &part).inspect_err(|_| {
+                // It would take room, of which there may be none.
+                let _best_effort = self.directory.remove(&part);
+            })?;
             self.directory.rename(&part, &name)?;
         }
         self.directory.sync()?;
         Ok(self.directory.path().join(name))
+    }
+
+    fn copy(&self, number: u64, name: &str) -> io::Result<()> {
+        let mut copy = self.directory.create(name)?;
+        copy.append(&self.read(number)?)?;
+        copy.sync()
     }
 
     /// Makes durable what is in a segment.

@@ -121,9 +121,13 @@ fn open_with_faults(scratch: &Scratch) -> (Arc<Journal>, Arc<Faults>) {
 
 fn open_with(scratch: &Scratch, options: &Options) -> (Arc<Journal>, Arc<Faults>) {
     let faults = Arc::<Faults>::default();
+    (open_failing(scratch, options, &faults), faults)
+}
+
+fn open_failing(scratch: &Scratch, options: &Options, faults: &Arc<Faults>) -> Arc<Journal> {
     let directory = Failing(LockedDirectory::open(&scratch.0).unwrap(), faults.clone());
     let folder = Folder::of(Box::new(directory));
-    (Journal::open_in(folder, options).unwrap(), faults)
+    Journal::open_in(folder, options).unwrap()
 }
 
 fn bodies(scratch: &Scratch) -> Vec<Vec<u8>> {
@@ -261,4 +265,62 @@ fn one_refused_write_does_not_fill_the_disk() {
     drop(journal);
     assert_eq!(scratch.refused().len(), 1);
     assert!(scratch.segments().len() <= 2, "{:?}", scratch.segments());
+}
+
+/// The program did not start, and so the writes were not delivered that would have made room.
+#[test]
+fn a_full_disk_keeps_no_journal_closed() {
+    let scratch = Scratch::new();
+    let options = scratch.options(PLENTY, 16 << 20);
+    for round in 0..3 {
+        let journal = open(&scratch);
+        append(&journal, write("/a", format!("{round}").as_bytes())).unwrap();
+        drop(journal);
+        // Its own segment is empty, and is left behind.
+        drop(open(&scratch));
+        let faults = Arc::<Faults>::default();
+        faults.create.store(u32::MAX, Ordering::Relaxed);
+        let journal = open_failing(&scratch, &options, &faults);
+        assert_eq!(journal.latest(b"/a").unwrap().write.body, format!("{round}"));
+        let refused = append(&journal, write("/b", b"refused"));
+        assert!(matches!(refused, Err(AppendError::Io(_))), "{refused:?}");
+        take(&journal).unwrap().delivered();
+        faults.create.store(0, Ordering::Relaxed);
+        append(&journal, write("/c", b"behind")).unwrap();
+        drop(journal);
+        assert_eq!(bodies(&scratch), [b"behind"], "{round}");
+        assert!(scratch.segments().len() <= 2, "{:?}", scratch.segments());
+        drain(&open(&scratch));
+    }
+    assert!(bodies(&scratch).is_empty());
+}
+
+/// What is damaged is all that there is of what was acknowledged.
+#[test]
+fn a_damaged_segment_stays_until_its_copy_has_room() {
+    let scratch = Scratch::new();
+    let options = scratch.options(PLENTY, 16 << 20);
+    let journal = open(&scratch);
+    for uri in ["/a", "/damaged", "/c"] {
+        append(&journal, write(uri, b"0123456789")).unwrap();
+    }
+    drop(journal);
+    let segment = scratch.segments().remove(0);
+    let mut bytes = fs::read(&segment).unwrap();
+    let at = bytes.windows(8).position(|it| it == b"/damaged").unwrap();
+    bytes[at] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    let faults = Arc::<Faults>::default();
+    faults.create.store(u32::MAX, Ordering::Relaxed);
+    let journal = open_failing(&scratch, &options, &faults);
+    assert_eq!(drain(&journal).len(), 2);
+    // All of it is done with but for what is damaged, and what is done with would go by now.
+    assert!(append(&journal, write("/d", b"")).is_err());
+    assert_eq!(fs::read(&segment).unwrap(), bytes);
+    faults.create.store(0, Ordering::Relaxed);
+    append(&journal, write("/d", b"")).unwrap();
+    drop(journal);
+    let copies = scratch.with_extension("damaged");
+    assert_eq!(copies.iter().map(|copy| fs::read(copy).unwrap()).collect::<Vec<_>>(), [bytes]);
+    assert!(!segment.exists());
 }

@@ -2,12 +2,13 @@
 //!
 //! Previous stop: [`Writer::commit`], after each group.
 
-use std::{io, sync::atomic::Ordering};
+use std::{collections::HashSet, io, sync::atomic::Ordering};
 
 use super::{Writer, completed, is_time};
 use crate::writeback::journal::{
     entry::{self, Id},
     record,
+    segment::Folder,
 };
 
 impl Writer {
@@ -36,7 +37,7 @@ impl Writer {
             if completed::hold(oldest.number, self.not_durable()) {
                 return;
             }
-            if let Err(error) = self.folder.remove(oldest.number) {
+            if let Err(error) = remove(&self.folder, oldest.number, &mut self.uncopied) {
                 self.count(|counters| &counters.errors);
                 if is_time(&mut self.kept_from_removing) {
                     tracing::error!("an old segment of the journal cannot be removed: {error}");
@@ -97,4 +98,14 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// Removes a segment; of a damaged one a copy is kept first.
+fn remove(folder: &Folder, number: u64, uncopied: &mut HashSet<u64>) -> io::Result<()> {
+    if uncopied.contains(&number) {
+        let copy = folder.keep_copy(number)?;
+        tracing::error!("the damaged segment is kept as {}", copy.display());
+        uncopied.remove(&number);
+    }
+    folder.remove(number)
 }

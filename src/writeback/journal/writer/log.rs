@@ -2,10 +2,10 @@
 //!
 //! Previous stop: [`super::Writer`]. Next stop: [`crate::writeback::journal::segment`].
 
-use std::io;
+use std::{io, mem};
 
 use super::{
-    Writer,
+    UNWRITABLE, Writer,
     completed::{self, Completed},
     parts::{Current, Part},
 };
@@ -53,7 +53,7 @@ impl Writer {
     /// After an error nothing more goes into the segment: a later sync that succeeds would prove nothing. What of
     /// it was not synced does not count, and is written again to the next one.
     pub(super) fn abandon(&mut self, error: &io::Error) {
-        self.failed("the journal cannot be written: writes are refused", error);
+        self.failed(UNWRITABLE, error);
         self.next = self.synced;
         let Some(Current { segment, synced, unsynced }) = self.current.take() else { return };
         let number = segment.number;
@@ -93,7 +93,18 @@ impl Writer {
         };
         self.parts.push_back(Part { number, bytes: segment.bytes, live: 0 });
         self.current = Some(Current { synced: segment.bytes, segment, unsynced: Vec::new() });
+        for number in mem::take(&mut self.empty) {
+            self.remove_empty(number);
+        }
         Ok(())
+    }
+
+    /// Removes a segment without a record. Where that fails it has its place among the others, and goes with them.
+    fn remove_empty(&mut self, number: u64) {
+        if self.folder.remove(number).is_err() {
+            let at = self.parts.partition_point(|part| part.number < number);
+            self.parts.insert(at, Part { number, bytes: HEADER as u64, live: 0 });
+        }
     }
 
     /// Changes what is known of a segment.

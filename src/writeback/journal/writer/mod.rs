@@ -14,7 +14,7 @@ mod parts;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     io, mem,
     sync::{
         Arc,
@@ -44,6 +44,8 @@ use super::{
 const SYNC_AFTER: Duration = Duration::from_millis(500);
 /// A group is not made larger than this; a single write may be.
 const GROUP: usize = 4 << 20;
+/// What is said when a segment cannot be begun or written to.
+const UNWRITABLE: &str = "the journal cannot be written: writes are refused";
 /// How often it is said that the disk fails.
 const COMPLAINT: Duration = Duration::from_secs(60);
 
@@ -78,6 +80,11 @@ pub(super) struct Writer {
     current: Option<Current>,
     /// All that are not removed, oldest first.
     parts: VecDeque<Part>,
+    /// Segments without a record, from before the start: they go as soon as there is a newer one, which says where the
+    /// numbers of records go on.
+    empty: Vec<u64>,
+    /// Damaged ones of which a copy is to be kept before they go.
+    uncopied: HashSet<u64>,
     /// The number of the next segment.
     number: u64,
     /// The sequence of the next record, and of the first that is not synced.
@@ -113,13 +120,9 @@ struct Group {
 }
 
 impl Writer {
-    /// Goes on behind what was read, in a new segment.
-    pub(super) fn new(
-        folder: Folder,
-        options: &Options,
-        shared: Arc<Shared>,
-        replayed: Replayed,
-    ) -> io::Result<Self> {
+    /// Goes on behind what was read, in a new segment; where there is no room for one now, as after any error of the disk:
+    /// what waits is delivered, and writes are refused until there is.
+    pub(super) fn new(folder: Folder, options: &Options, shared: Arc<Shared>, replayed: Replayed) -> Self {
         let mut live = BTreeMap::new();
         for entry in replayed.index.entries() {
             let Some(&place) = replayed.places.get(&entry.id) else { continue };
@@ -130,6 +133,8 @@ impl Writer {
         let part = |&(number, bytes)| Part { number, bytes, live: counts.get(&number).copied().unwrap_or(0) };
         let mut writer = Self {
             parts: replayed.segments.iter().map(part).collect(),
+            empty: replayed.empty,
+            uncopied: replayed.uncopied,
             live_bytes: live.values().map(|live| live.entry.write.cost()).sum(),
             folder,
             shared,
@@ -144,16 +149,15 @@ impl Writer {
             failing: None,
             kept_from_removing: None,
         };
-        writer.begin_segment()?;
-        for number in replayed.empty {
-            writer.folder.remove(number)?;
+        if let Err(error) = writer.begin_segment() {
+            writer.failed(UNWRITABLE, &error);
         }
         let mut index = writer.shared.index();
         *index = replayed.index;
         writer.shared.note_entries(&index);
         drop(index);
         writer.compact();
-        Ok(writer)
+        writer
     }
 
     /// Works until there is nobody left to ask for anything.

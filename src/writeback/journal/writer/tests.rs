@@ -13,7 +13,7 @@ fn open(scratch: &Scratch) -> Writer {
     let options = scratch.options(1 << 20, 1);
     let folder = Folder::open(&options.path).unwrap();
     let replayed = replay::replay(&folder).unwrap();
-    Writer::new(folder, &options, Arc::default(), replayed).unwrap()
+    Writer::new(folder, &options, Arc::default(), replayed)
 }
 
 /// Makes a group of these messages.
