@@ -19,10 +19,11 @@ use std::{
         fd::OwnedFd,
         unix::{
             ffi::OsStrExt,
-            fs::{DirBuilderExt, PermissionsExt},
+            fs::{DirBuilderExt, MetadataExt, PermissionsExt},
         },
     },
     path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
@@ -37,7 +38,8 @@ const MISSED: &str = "missed-";
 #[derive(Debug)]
 pub(super) struct Folder {
     root: OwnedFd,
-    lock: File,
+    /// Another where somebody took the file away.
+    lock: Mutex<File>,
 }
 
 impl Folder {
@@ -51,9 +53,7 @@ impl Folder {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let lock = File::from(rustix::fs::openat(&root, LOCK, flags, PRIVATE)?);
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        let lock = Mutex::new(take_lock(&root)?);
         let folder = Self { root, lock };
         folder.make(NEW)?;
         for stale in folder.list(NEW)? {
@@ -69,7 +69,11 @@ impl Folder {
 
     /// Another may have the folder.
     pub(super) fn unlock(&self) {
-        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+        let _ = rustix::fs::flock(&*self.own_lock(), FlockOperation::Unlock);
+    }
+
+    fn own_lock(&self) -> MutexGuard<'_, File> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All generations that are here; those before the last are to be deleted.
@@ -114,8 +118,35 @@ impl Folder {
         self.remove_folder(&format!("{OBJECTS}{generation:08x}"));
     }
 
-    /// A new file for an object that is being written.
+    /// A new file for an object that is being written; also where somebody emptied the folder.
     pub(super) fn create(&self, sequence: u64) -> io::Result<File> {
+        self.keep_lock()?;
+        match self.create_new(sequence) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make(NEW)?;
+                self.create_new(sequence)
+            }
+            done => done,
+        }
+    }
+
+    /// Locks the folder anew where the file of the lock was deleted: whoever opens the folder then makes another, and has a
+    /// lock too. An error where that has happened: the folder is the other's now.
+    fn keep_lock(&self) -> io::Result<()> {
+        let mut own = self.own_lock();
+        if own.metadata()?.nlink() == 0 {
+            *own = take_lock(&self.root).map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => io::Error::new(
+                    error.kind(),
+                    "its folder was emptied, and another program has taken it since",
+                ),
+                _ => error,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn create_new(&self, sequence: u64) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&self.root, new_path(sequence), flags, PRIVATE)?.into())
     }
@@ -239,6 +270,13 @@ pub fn take_mark(folder: &Path, name: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         done => done,
     }
+}
+
+fn take_lock(root: &OwnedFd) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let lock = File::from(rustix::fs::openat(root, LOCK, flags, PRIVATE)?);
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(lock)
 }
 
 /// For the owner only: what is cached may be somebody's own.

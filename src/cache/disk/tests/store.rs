@@ -356,11 +356,13 @@ fn an_error_of_the_disk_loses_objects_and_nothing_else() {
     let disk = open(folder.path(), ROOMY);
     let (kept, lost) = (store(&disk, 1, 1, 100, &[]), store(&disk, 2, 2, 100, &[]));
     fs::rename(folder.path().join("new"), folder.path().join("away")).unwrap();
+    fs::write(folder.path().join("new"), "no folder").unwrap();
     write(&disk, 3, 3, 3000, &[kept]);
     until("it was given up", || disk.stats().given_up == 1);
     until_written(&disk);
     assert_eq!((disk.stats().io_errors, disk.find(3)), (1, Vec::new()));
     assert!(check(&disk, kept).is_some(), "what it was to replace is still there");
+    fs::remove_file(folder.path().join("new")).unwrap();
     fs::rename(folder.path().join("away"), folder.path().join("new")).unwrap();
     store(&disk, 3, 3, 3000, &[]);
     // Deleted behind our back.
@@ -370,6 +372,33 @@ fn an_error_of_the_disk_loses_objects_and_nothing_else() {
     assert!(check(&disk, lost).is_none() && disk.find(2).is_empty());
     balance(&disk, folder.path());
     assert!(check(&disk, kept).is_some());
+}
+
+/// As somebody does who wants the room back.
+#[test]
+fn folder_that_was_emptied_is_written_to_again() {
+    let folder = Temporary::new();
+    let disk = open(folder.path(), ROOMY);
+    let empty = || {
+        for entry in fs::read_dir(folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.unwrap();
+        }
+    };
+    store(&disk, 1, 1, 1000, &[]);
+    empty();
+    let id = store(&disk, 2, 2, 1000, &[]);
+    assert!(check(&disk, id).is_some());
+    let is_locked = |disk: io::Result<Arc<Disk>>| disk.unwrap_err().kind() == io::ErrorKind::WouldBlock;
+    assert!(is_locked(Disk::open(&options(folder.path(), ROOMY))), "another could have the folder too");
+    // Where another was faster, it has it alone.
+    empty();
+    let other = open(folder.path(), ROOMY);
+    assert!(write(&disk, 3, 3, 1000, &[]));
+    until("it was given up", || disk.stats().given_up == 1);
+    store(&other, 4, 4, 1000, &[]);
+    assert_eq!(objects(folder.path()).len(), 1);
 }
 
 /// What was removed must not be there again at the next start: the end of the program waits for the files to go.
