@@ -68,7 +68,7 @@ section! {
         pub deny: Vec<IpNet> = [];
         /// Certificates (`https`), chosen by SNI: exact names before wildcards. The first is the default.
         pub certificate: Vec<CertificateConf>;
-        /// A folder of further certificates: `NAME.crt` or `NAME.pem` with `NAME.key`, and subfolders with `fullchain.pem` and `privkey.pem`, as Let's Encrypt clients write them. The folder is watched, so new pairs are served at once.
+        /// A folder of further certificates: `NAME.crt` or `NAME.pem` with `NAME.key`, and subfolders with `fullchain.pem` and `privkey.pem`, as Let's Encrypt clients write them. The folder is watched, so new pairs are served at once. A half alone is left out; one that cannot be looked at, or is a link to nothing, is an error, and the certificates that are served stay.
         pub certificates: Option<CertificateFolder>;
         /// TLS versions, cipher suites and key exchange groups.
         pub tls: CryptoConf;

@@ -37,7 +37,7 @@ mod whole;
 
 pub use self::{
     kept_copy::KeptCopy,
-    notes::notes,
+    notes::{lost_certificates, notes},
     place::{Step, problem_at},
     reading::{Beside, Fleet, Loaded, load, load_file, parse, parse_with},
     report::{CheckFormat, check_report, reference, schema},

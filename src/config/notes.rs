@@ -25,6 +25,29 @@ pub fn notes(config: &Config) -> Vec<String> {
         .collect()
 }
 
+/// Certificates of folders that were served, and of which one half is left: the other may be gone by mistake.
+pub fn lost_certificates(before: &Config, next: &Config) -> Vec<String> {
+    let mut lost = Vec::new();
+    for listener in next.listener.iter().filter(|listener| listener.certificates.is_some()) {
+        let Some(old) = before.listener.iter().find(|old| old.name == listener.name) else { continue };
+        let gone = old.certificate.iter().filter(|pair| !listener.certificate.contains(pair));
+        for pair in gone {
+            let (left, missing) = match (pair.chain.exists(), pair.key.exists()) {
+                (true, false) => (&pair.chain, &pair.key),
+                (false, true) => (&pair.key, &pair.chain),
+                (true, true) | (false, false) => continue,
+            };
+            lost.push(format!(
+                "the certificate of {} is not served by listener `{}` any more, since {} is gone",
+                left.display(),
+                listener.name,
+                missing.display()
+            ));
+        }
+    }
+    lost
+}
+
 /// Certificates of listeners that have ended, or will soon. Those that are not good were problems.
 fn ending_certificates(config: &Config) -> impl Iterator<Item = String> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -195,7 +218,7 @@ fn guarded(route: &RouteConf) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{fs, path::Path};
 
     use super::*;
     use crate::config::parse;
@@ -249,5 +272,28 @@ mod tests {
         assert_eq!(noted("", ""), 0);
         let http = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:3\"\n[[route]]\nname = \"web\"\nupstream = \"u\"\n";
         assert_eq!(noted("health_check = {}", http), 0, "requests go there, too");
+    }
+
+    #[test]
+    fn certificate_whose_other_half_went_is_noted() {
+        let folder = std::env::temp_dir().join(format!("pointsman-lost-{}", std::process::id()));
+        crate::tls::demo::demo_certificates(&folder).unwrap();
+        let [chain, key] = ["other.crt", "other.key"].map(|name| folder.join(name));
+        fs::copy(folder.join("demo.pem"), &chain).unwrap();
+        fs::copy(folder.join("demo.key"), &key).unwrap();
+        let text = format!(
+            "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:1\"\nprotocol = \"https\"\ncertificates = {folder:?}\n\
+             [[route]]\nname = \"all\"\nrespond = {{ status = 200 }}\n"
+        );
+        let read = || parse(&text, Path::new("x.toml")).unwrap_or_else(|problems| panic!("{problems}"));
+        let before = read();
+        fs::remove_file(&key).unwrap();
+        let next = read();
+        let lost = lost_certificates(&before, &next);
+        assert!(lost.len() == 1 && lost[0].contains("other.key is gone"), "{lost:?}");
+        assert_eq!(lost_certificates(&next, &next), Vec::<String>::new());
+        fs::remove_file(&chain).unwrap();
+        assert_eq!(lost_certificates(&before, &read()), Vec::<String>::new(), "it was taken out");
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -378,6 +378,7 @@ fn notes(before: &Config, next: &Config) -> Vec<String> {
     if before.log.format != next.log.format {
         notes.push("`log.format` takes effect at the next start or upgrade".to_owned());
     }
+    notes.extend(config::lost_certificates(before, next));
     notes.extend(config::notes(next));
     notes
 }
