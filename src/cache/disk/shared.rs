@@ -87,6 +87,16 @@ impl Shared {
         self.unlink(gone);
     }
 
+    /// Takes an object out, and deletes its file now, so that it does not come back however soon the process is killed. Waits
+    /// for the disk.
+    pub(super) fn remove_now(&self, id: Id) {
+        let mut gone = Vec::new();
+        // No update gives it another name between the two.
+        let _moving = self.lock_moving();
+        self.lock_index().remove(id, &mut gone);
+        self.unlink_now(&gone);
+    }
+
     /// Has files deleted.
     pub(super) fn unlink(&self, gone: Vec<Gone>) {
         if !gone.is_empty() {

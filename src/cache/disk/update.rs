@@ -92,7 +92,8 @@ pub(super) fn run(shared: &Shared, id: Id) {
         };
         if let Err(error) = write(shared, id, &meta) {
             shared.failed("a head cannot be written, and its object was removed", &error);
-            shared.remove(id);
+            // A purge that waits for the head answers when this is through.
+            shared.remove_now(id);
         }
         let mut heads = shared.lock_heads();
         if let hash_map::Entry::Occupied(head) = heads.entry(id)
@@ -126,7 +127,7 @@ fn write(shared: &Shared, id: Id, meta: &[u8]) -> io::Result<()> {
     let has_room = shared.lock_index().reserve(growth, &mut gone);
     shared.unlink_now(&gone);
     if !has_room {
-        shared.remove(id);
+        shared.remove_now(id);
         return Ok(());
     }
     let file = put(shared, generation, (&old, &new), &head);

@@ -86,7 +86,7 @@ fn show(shared: &Shared, id: Id, visit: &mut dyn FnMut(&[u8]) -> Visit) {
     match shared.waiting_head(id).map_or_else(|| read::head(shared, id), Ok) {
         Ok(meta) => apply(shared, id, visit(&meta)),
         // It may be what the caller looks for, and would be found again once there are descriptors. To go takes none.
-        Err(Unread::CannotOpen) => remove_now(shared, id),
+        Err(Unread::CannotOpen) => shared.remove_now(id),
         Err(Unread::Gone) => {}
     }
 }
@@ -95,21 +95,12 @@ fn show(shared: &Shared, id: Id, visit: &mut dyn FnMut(&[u8]) -> Visit) {
 pub(super) fn apply(shared: &Shared, id: Id, visit: Visit) {
     match visit {
         Visit::Keep => {}
-        Visit::Remove => remove_now(shared, id),
+        Visit::Remove => shared.remove_now(id),
         Visit::Update(meta) => match update::note(shared, id, meta) {
             Noted::Waits | Noted::Behind => update::put_in_force(shared, id),
-            Noted::Unfit => remove_now(shared, id),
+            Noted::Unfit => shared.remove_now(id),
         },
     }
-}
-
-/// Takes an object out, and deletes its file now, so that it does not come back however soon the process is killed.
-fn remove_now(shared: &Shared, id: Id) {
-    let mut gone = Vec::new();
-    // No update gives it another name between the two.
-    let _moving = shared.lock_moving();
-    shared.lock_index().remove(id, &mut gone);
-    shared.unlink_now(&gone);
 }
 
 /// What the scan has not come by would be missed, and be there later.

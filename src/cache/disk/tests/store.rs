@@ -401,6 +401,27 @@ fn folder_that_was_emptied_is_written_to_again() {
     assert_eq!(objects(folder.path()).len(), 1);
 }
 
+/// Who purges has an answer once it is through, and the process may be killed then.
+#[test]
+fn object_without_its_newer_head_is_gone_at_once() {
+    for is_full in [true, false] {
+        let folder = Temporary::new();
+        let disk = open(folder.path(), 16 << 10);
+        let id = store(&disk, 1, 3, 1000, &[]);
+        let file = objects(folder.path()).remove(0);
+        if !is_full {
+            // What is a link is not written to.
+            fs::rename(&file, folder.path().join("elsewhere")).unwrap();
+            symlink(folder.path().join("elsewhere"), &file).unwrap();
+        }
+        // No other thread deletes anything any more.
+        disk.close();
+        let note = "x".repeat(if is_full { 60_000 } else { 10 });
+        crate::cache::disk::visit::apply(&disk.shared, id, Visit::Update(meta(3, 1000, &note)));
+        assert!(disk.find(1).is_empty() && fs::symlink_metadata(&file).is_err(), "{is_full}");
+    }
+}
+
 /// What was removed must not be there again at the next start: the end of the program waits for the files to go.
 #[test]
 fn finishing_keeps_what_was_written_and_deletes_what_was_removed() {
