@@ -99,18 +99,20 @@ impl Writing {
     }
 
     /// The same of one of whose key this is known; before it is visible, the judge is asked what becomes of it, and told
-    /// when it was finished.
-    pub fn finish_before(self, replaces: &[Id], keyed: Keyed, judge: (Arc<dyn Judge>, Finished)) {
-        self.end(End { replaces: replaces.to_vec(), keyed, judge: Some(judge) });
+    /// when it was finished. False where it was given up already.
+    pub fn finish_before(self, replaces: &[Id], keyed: Keyed, judge: (Arc<dyn Judge>, Finished)) -> bool {
+        self.end(End { replaces: replaces.to_vec(), keyed, judge: Some(judge) })
     }
 
-    fn end(self, end: End) {
+    fn end(self, end: End) -> bool {
         let shared = &self.disk.shared;
         let mut waiting = self.stream.lock();
         if self.stream.length.is_none_or(|length| length == self.pushed) && !waiting.is_given_up {
             waiting.end = Some(end);
             self.stream.schedule(shared, &mut waiting);
+            return !waiting.is_given_up;
         }
+        false
     }
 }
 

@@ -45,13 +45,14 @@ impl DiskWrite {
         self.writing.is_some()
     }
 
-    /// The body is whole: it is found once it is on disk.
-    pub fn finish(self) {
+    /// The body is whole: it is found once it is on disk. False where it was given up, and what it was to replace is there
+    /// still.
+    pub fn finish(self) -> bool {
         // What comes from here on is looked for once it is there.
         let finished = self.past.finished();
         let may_keep = self.past.written.may_keep(self.uri, self.begun, clock::unix_millis());
-        if let Some(writing) = self.writing.filter(|_| may_keep) {
-            writing.finish_before(&self.replaces, self.keyed, (self.past, finished));
-        }
+        let Some(writing) = self.writing else { return false };
+        // A write of its URI took out what is older.
+        !may_keep || writing.finish_before(&self.replaces, self.keyed, (self.past, finished))
     }
 }

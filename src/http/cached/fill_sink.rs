@@ -79,9 +79,9 @@ fn store(
         }
         disk_lookup::remove(cache, before);
     }
-    match disk.filter(|_| put.is_ok()) {
-        Some(disk) => disk.finish(),
-        None => disk_lookup::remove(cache, &object),
+    let is_kept = disk.filter(|_| put.is_ok()).is_some_and(DiskWrite::finish);
+    if !is_kept {
+        disk_lookup::remove(cache, &object);
     }
 }
 

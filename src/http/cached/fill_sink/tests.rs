@@ -200,3 +200,28 @@ fn a_body_for_the_disk_alone_is_asked_for_twice() {
         assert_eq!(is_on_disk(&cache), is_second);
     }
 }
+
+/// It was served again once memory had no room for the newer one.
+#[test]
+fn what_a_body_replaces_goes_though_that_was_given_up() {
+    let path = std::env::temp_dir().join(format!("pointsman-given-up-{}", std::process::id()));
+    let folder = Temporary(path);
+    let disk = Some(DiskConf { path: StorePath(folder.0.clone()), size: Size(1 << 20) });
+    let cache = cache(CacheConf { disk, ..CacheConf::collapsing("c") });
+    let head = answer(&PLAIN, 0);
+    on_its_way(&cache, &head).unwrap().finish();
+    assert!(is_on_disk(&cache));
+    // Nothing can be written any more.
+    fs::remove_dir_all(folder.0.join("new")).unwrap();
+    fs::write(folder.0.join("new"), "no folder").unwrap();
+    let facts = (None, clock::unix_millis());
+    let mut disk = cache.store.disk.begin(&key(), &head.variant, &head.entry, facts).unwrap();
+    disk.push(Bytes::from(vec![7; 1 << 18]));
+    let is_given_up = (0..20_000).any(|_| {
+        thread::sleep(Duration::from_millis(1));
+        cache.store.disk.stats().is_some_and(|stats| stats.given_up > 0)
+    });
+    assert!(is_given_up);
+    store(&cache, key(), (&head, None), (body("newer"), Some(disk)), (BEGUN, &[]));
+    assert!(!is_on_disk(&cache));
+}
