@@ -55,7 +55,7 @@ pub(super) fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target:
     let scope = Scope { exchange, place: Place { route: &route.name, ..Place::default() } };
     if let Some(template) = &cache.key_template {
         let mut text = Vec::new();
-        template.write(&scope, &mut text);
+        template.write_key(&scope, &mut text);
         key = key.with("template", &text);
     }
     if let Some(rewritten) = route.rewrite.as_ref().and_then(|rewrite| rewrite.apart_of_url(&scope)) {
@@ -168,6 +168,10 @@ mod tests {
     }
 
     fn key_of(route: &str, is_trusted: bool, fields: &[(&str, &[u8])]) -> Key {
+        key_at("/x", route, is_trusted, fields)
+    }
+
+    fn key_at(target: &str, route: &str, is_trusted: bool, fields: &[(&str, &[u8])]) -> Key {
         let text = format!(
             "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n[[cache]]\nname = \"pages\"\n\
              [[upstream]]\nname = \"app\"\n[[upstream.backend]]\naddress = \"127.0.0.1:1\"\n\
@@ -184,7 +188,7 @@ mod tests {
             .push_str(&fields.first().map_or("".into(), |(_, value)| String::from_utf8_lossy(value)));
         exchange.host.push_str("a.example");
         exchange.authority.push_str("a.example");
-        exchange.request.target.push_str("/x");
+        exchange.request.target.push_str(target);
         fields.iter().for_each(|(name, value)| exchange.request.fields.push(name, value));
         let route = &snapshot.routes[0];
         key(route, route.cache.as_ref().unwrap(), &exchange)
@@ -216,6 +220,20 @@ mod tests {
             assert_eq!(of("a"), of("b"), "{route}");
             assert!(!of("a").has_fields(), "{route}");
         }
+    }
+
+    /// Else a client writes what stands for another request, and all get its page.
+    #[test]
+    fn values_of_a_template_are_told_apart() {
+        let route = "cache = \"keyed\"\n[[cache]]\nname = \"keyed\"\n\
+             key = { template = \"{cookie.lang}-{cookie.theme}-{header.x-a|default:a}\" }";
+        let of = |cookie: &str| key_on(route, false, &[("cookie", cookie)]);
+        assert_ne!(of("lang=pt-BR; theme=dark"), of("lang=pt; theme=BR-dark"));
+        assert_ne!(of("lang=5:a-1; theme=b"), of("lang=5:a; theme=1-b"));
+        assert_ne!(of("lang=pt; theme="), of("lang=pt"), "an empty one is none");
+        assert_eq!(of("lang=pt; theme=dark"), of("theme=dark; lang=pt"));
+        let with = |value: &str| key_on(route, false, &[("cookie", "lang=pt"), ("x-a", value)]);
+        assert_eq!((with(""), with("a")), (of("lang=pt"), of("lang=pt")), "the default is the same");
     }
 
     /// Else who is behind a proxy that passes it on chooses what all others get.

@@ -74,6 +74,27 @@ fn a_key_has_each_parameter_and_cookie_of_a_name() {
     }
 }
 
+/// Text of a client's must not make up for what another value lacks.
+#[test]
+fn key_values_have_their_ends_and_absent_ones_a_mark() {
+    let key = |text: &str, target: &str, fields: &[(&str, &str)]| {
+        let exchange = exchange(target, fields);
+        let template = Template::parse(text, Use::Key, Context::Plain).unwrap();
+        let mut out = Vec::new();
+        template.write_key(&Scope { exchange: &exchange, place: Place::default() }, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let all = "a{query.p}b{cookie.c}{header.x-a}";
+    assert_eq!(key(all, "/?p=1", &[("Cookie", "c=22"), ("X-A", "3")]), "a1:1b2:221:3");
+    assert_eq!(key(all, "/?p", &[("Cookie", "c="), ("X-A", "")]), "a0:b0:0:");
+    assert_eq!(key(all, "/", &[]), "a-b--");
+    assert_eq!(key(all, "/?q;p", &[]), "a4:\0q;pb--");
+    assert_eq!(key("{cookie.c|default:x}", "/", &[]), "1:x");
+    assert_eq!(key("{cookie.c|lower}", "/", &[("Cookie", "c=-")]), "1:-");
+    assert_eq!(key("{client_ip}", "/", &[]), "9:192.0.2.1");
+    assert_eq!(key("fixed", "/", &[]), "fixed");
+}
+
 #[test]
 fn groups_are_those_of_the_first_expression_that_finds() {
     let captures =

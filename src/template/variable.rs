@@ -192,6 +192,21 @@ impl Variable {
         }
     }
 
+    /// Whether a request does not have it at all, where that is another thing than an empty one.
+    pub(super) fn is_absent(&self, scope: &Scope<'_>) -> bool {
+        let request = &scope.exchange.request;
+        match self {
+            Self::Header(name) => request.fields.get(name).is_none(),
+            Self::Cookie(name) | Self::EachCookie(name) => {
+                cookies(request.fields.all_known(Known::Cookie), name).next().is_none()
+            }
+            Self::Parameter(name) | Self::EachParameter(name) => {
+                !scope.exchange.query().split('&').any(|one| may_be_parameter(one, name))
+            }
+            _ => false,
+        }
+    }
+
     /// What it stands for in a request; empty where there is no such thing.
     pub(super) fn value<'a>(&'a self, scope: &Scope<'a>) -> Cow<'a, [u8]> {
         let Scope { exchange, place } = *scope;
@@ -307,9 +322,7 @@ fn parameter<'a>(query: &'a str, name: &str) -> Cow<'a, [u8]> {
 /// The parameter of this name in a query, decoded; where there are several, or a `;`, at which some backends part parameters
 /// too, all of them as they are written, behind a NUL: no value that is decoded here has one.
 fn each_parameter<'a>(query: &'a str, name: &str) -> Cow<'a, [u8]> {
-    let is_it = |found: &str| form::decoded(found).eq(name.bytes());
-    let has_it = |one: &&str| one.split(';').flat_map(form::parameters).any(|(found, _)| is_it(found));
-    let all: Vec<&str> = query.split('&').filter(has_it).collect();
+    let all: Vec<&str> = query.split('&').filter(|one| may_be_parameter(one, name)).collect();
     match all[..] {
         [] => return Cow::default(),
         [one] if !one.contains(';') => {
@@ -321,6 +334,11 @@ fn each_parameter<'a>(query: &'a str, name: &str) -> Cow<'a, [u8]> {
         _ => {}
     }
     [b"\0", all.join("&").as_bytes()].concat().into()
+}
+
+/// Whether what stands between two `&` is a parameter of this name, or has one for backends that part them at a `;` too.
+fn may_be_parameter(one: &str, name: &str) -> bool {
+    one.split(';').flat_map(form::parameters).any(|(found, _)| form::decoded(found).eq(name.bytes()))
 }
 
 /// Values of one field name as one (RFC 9110 §5.3).

@@ -82,7 +82,30 @@ impl Template {
         self.pieces.iter().for_each(|piece| piece.write(scope, self.context, out));
     }
 
-    /// The same, as a text: what is not UTF-8 becomes U+FFFD.
+    /// Writes it for a key: each value with its length, so that no two requests come out alike which say something else. What
+    /// a request does not have is another than what is empty in it, where no default makes them the same.
+    pub fn write_key(&self, scope: &Scope<'_>, out: &mut Vec<u8>) {
+        if let Some(text) = self.fixed() {
+            out.extend_from_slice(text.as_bytes());
+            return;
+        }
+        let mut value = Vec::new();
+        for piece in &self.pieces {
+            let Some(variable) = piece.variable() else {
+                piece.write(scope, self.context, out);
+                continue;
+            };
+            value.clear();
+            piece.write(scope, self.context, &mut value);
+            if value.is_empty() && variable.is_absent(scope) {
+                out.push(ABSENT);
+            } else {
+                write_delimited(&value, out);
+            }
+        }
+    }
+
+    /// Writes it as [`Template::write`] does, as a text: what is not UTF-8 becomes U+FFFD.
     pub fn render(&self, scope: &Scope<'_>) -> String {
         let mut out = Vec::with_capacity(self.text.len() * 2);
         self.write(scope, &mut out);
@@ -178,10 +201,18 @@ impl Template {
         for piece in self.pieces.iter().filter(|piece| piece.tells_clients_apart()) {
             let mut value = Vec::new();
             piece.write(scope, self.context, &mut value);
-            out.extend_from_slice(format!("{}:", value.len()).as_bytes());
-            out.extend_from_slice(&value);
+            write_delimited(&value, out);
         }
     }
+}
+
+/// What stands in a key for a value that is not there: no length begins so.
+const ABSENT: u8 = b'-';
+
+/// Writes a value so that it is seen where it ends, whatever is in it.
+fn write_delimited(value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("{}:", value.len()).as_bytes());
+    out.extend_from_slice(value);
 }
 
 fn text_of(bytes: Vec<u8>) -> String {

@@ -17,7 +17,7 @@ section! {
         pub sorted: bool = false;
         /// Request header fields to include.
         pub headers: Vec<String> = [];
-        /// Text with [placeholders](templates.md) to include: `"{cookie.lang|default:en}"`.
+        /// Text with [placeholders](templates.md) to include: `"{cookie.lang|default:en}"`. Each value is told apart from the next.
         pub template: String = "";
     }
     check Self::check;
