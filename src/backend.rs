@@ -4,6 +4,7 @@
 //! part, which the registry keeps by upstream and address.
 
 use std::{
+    borrow::Cow,
     fmt,
     net::SocketAddr,
     path::PathBuf,
@@ -53,6 +54,15 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// Its name as it is configured: without the address, where it is one of those of a host name.
+    pub fn configured_name(&self) -> &str {
+        let name = match self.address {
+            Address::OfName { .. } => self.name.rsplit_once('@').map(|(name, _)| name),
+            Address::Host { .. } | Address::Unix(_) | Address::Srv(_) => None,
+        };
+        name.unwrap_or(&self.name)
+    }
+
     /// Whether health, ejection and administration let it take new exchanges at `now`.
     /// Says nothing of [`Backend::is_full`] or weight.
     #[inline]
@@ -366,6 +376,15 @@ impl Address {
         match self {
             Self::OfName { host, at } => format!("{host}:{}", at.port()),
             Self::Host { .. } | Self::Unix(_) | Self::Srv(_) => self.to_string(),
+        }
+    }
+
+    /// What a backend there is asked for, where nothing else is configured: no socket's path is a host.
+    pub fn host(&self) -> Cow<'_, str> {
+        match self {
+            Self::Unix(_) => "localhost".into(),
+            Self::Srv(name) => (&**name).into(),
+            Self::Host { .. } | Self::OfName { .. } => self.configured().into(),
         }
     }
 }

@@ -245,11 +245,9 @@ async fn check_http(probe: &Probe, end: Instant) -> Result<(), Fault> {
 
 /// The host that a check names.
 fn host_of(probe: &Probe) -> String {
-    match (probe.conf.host.as_str(), &probe.backend.address) {
-        ("", Address::Unix(_)) => "localhost".into(),
-        ("", Address::Srv(name)) => name.to_string(),
-        ("", address @ (Address::Host { .. } | Address::OfName { .. })) => address.configured(),
-        (host, _) => host.into(),
+    match &*probe.conf.host {
+        "" => probe.backend.address.host().into_owned(),
+        host => host.into(),
     }
 }
 

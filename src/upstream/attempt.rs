@@ -13,14 +13,13 @@ use std::{
 use super::{
     Permit, announce,
     carrier::{Answering, Carrier},
-    conf::{BackendHost, SendProxyProtocol, UpstreamProtocol},
+    conf::{SendProxyProtocol, UpstreamProtocol},
     forward_request::{ClientPart, ForwardRequest},
     response::{Answered, take_hop},
     upload::Waiting,
     websocket,
 };
 use crate::{
-    backend::Address,
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
     fields::{ConnectionOptions, Known, list},
@@ -200,17 +199,8 @@ impl<'a> ForwardRequest<'a> {
     /// The Host that a backend gets by its upstream; `None` where that is the client's.
     pub(super) fn host_of(&self, index: Option<usize>) -> Option<Cow<'a, str>> {
         let upstream = &self.target.worker_upstream.upstream;
-        let backend = || upstream.backends.get(index?);
-        match &upstream.conf.host {
-            BackendHost::Client => None,
-            BackendHost::Fixed(host) => Some(host.into()),
-            BackendHost::Name => backend().map(|backend| (*backend.name).into()),
-            BackendHost::Address => backend().map(|backend| match &backend.address {
-                Address::Unix(_) => "localhost".into(),
-                Address::Srv(name) => (**name).into(),
-                address @ (Address::Host { .. } | Address::OfName { .. }) => address.configured().into(),
-            }),
-        }
+        let backend = index.and_then(|index| upstream.backends.get(index));
+        upstream.conf.host.of(backend.map(|backend| &**backend))
     }
 
     /// Ready with a final response head. The request body goes up meanwhile.

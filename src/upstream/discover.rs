@@ -102,7 +102,7 @@ impl Discovery {
                 Some(entry) => entry,
                 None => {
                     let followed = Arc::new(Followed {
-                        name: configured_name(candidate.backend),
+                        name: candidate.backend.configured_name().to_owned(),
                         upstream: candidate.upstream.to_owned(),
                         address,
                         is_each: matches!(key, Key::Name(..)),
@@ -140,16 +140,6 @@ fn followed(candidate: Candidate<'_>) -> Option<(Key, Address)> {
         address if !is_named(address) => None,
         address @ Address::Host { .. } if is_each => name(address.clone()),
         address => Some((Key::Backend(Arc::as_ptr(&backend.shared)), address.clone())),
-    }
-}
-
-/// The name of a backend as it is configured: without the address that it is one of.
-fn configured_name(backend: &Backend) -> String {
-    match &backend.address {
-        Address::OfName { .. } => {
-            backend.name.rsplit_once('@').map_or(&*backend.name, |(name, _)| name).to_owned()
-        }
-        _ => backend.name.to_string(),
     }
 }
 

@@ -64,7 +64,7 @@ section! {
         pub relay: bool = false;
         /// Sticky sessions: a cookie keeps each client on one backend; off when absent.
         pub sticky: Option<StickyConf>;
-        /// The `Host` sent to backends, unless the route rewrites it: `{host}` for the client's own, `{backend.address}`, `{backend.name}`, or a fixed name. `X-Forwarded-Host` always has what the client sent.
+        /// The `Host` sent to backends, unless the route rewrites it: `{host}` for the client's own, `{backend.address}`, `{backend.name}` (of a backend without a name that is its address; `localhost` for a unix socket), or a fixed name. `X-Forwarded-Host` always has what the client sent.
         pub host: BackendHost = "{host}";
         /// Size limits for response heads.
         pub limits: ResponseLimitsConf;
