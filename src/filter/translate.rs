@@ -27,9 +27,9 @@ struct Names<'a> {
 }
 
 impl Names<'_> {
-    /// Whether one of them is like this.
+    /// Whether one of them is like this. Those of the addresses of a host name are called as that is.
     fn any(&self, is: impl Fn(&str) -> bool) -> bool {
-        is(self.answered) || self.backends.iter().any(|backend| is(&backend.name))
+        is(self.answered) || self.backends.iter().any(|backend| is(backend.configured_name()))
     }
 }
 
@@ -77,7 +77,11 @@ impl Translate {
             let before = if names_host(&path) && !names_host(text) { "/." } else { "" };
             return Some(format!("{before}{path}"));
         }
-        let is = |other: &str| !other.is_empty() && authority.eq_ignore_ascii_case(other);
+        let bare = without_default_port(authority, &scheme);
+        let is = |other: &str| {
+            let other = without_default_port(other, &scheme);
+            !other.is_empty() && bare.eq_ignore_ascii_case(other)
+        };
         let (is_clients, client_scheme) =
             (is(&exchange.authority) || is(&exchange.host), exchange.client_scheme());
         if is_clients && scheme == "https" && client_scheme != "https" {
@@ -225,14 +229,27 @@ fn split_refresh(text: &str) -> (&str, &str) {
     text.split_at(begin + usize::from(quoted))
 }
 
+/// An authority without the port that its scheme has anyway (RFC 9110 §4.2.3); where the scheme is not said, of either.
+fn without_default_port<'a>(authority: &'a str, scheme: &str) -> &'a str {
+    let (http, https) = (authority.strip_suffix(":80"), authority.strip_suffix(":443"));
+    let bare = match scheme {
+        "http" => http,
+        "https" => https,
+        _ => http.or(https),
+    };
+    bare.unwrap_or(authority)
+}
+
 fn without_port(authority: &str) -> &str {
     authority.rsplit_once(':').map_or(authority, |(host, _)| host)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::{exchange::Peer, template::Place};
+    use crate::{backend::Address, exchange::Peer, template::Place};
 
     fn exchange() -> Exchange {
         let mut exchange = Exchange::default();
@@ -289,6 +306,57 @@ mod tests {
         ] {
             let found = translate.place(place, &exchange(), names).unwrap_or_default();
             assert_eq!(found, expected, "{place}");
+        }
+    }
+
+    /// Backends at these addresses, under these names.
+    fn backends(all: [(&str, Address); 3]) -> Vec<Arc<Backend>> {
+        let backend = |(name, address): (&str, Address)| Backend {
+            name: name.into(),
+            address,
+            weight: 1,
+            max_connections: 0,
+            backup: false,
+            slow_start: Duration::ZERO,
+            shared: Arc::default(),
+        };
+        all.map(|it| Arc::new(backend(it))).into()
+    }
+
+    #[test]
+    fn backends_are_known_without_address_and_default_port() {
+        let app = Translate::of("/app", "", "");
+        let of_name = Address::OfName { host: "wiki.test".into(), at: "10.0.0.1:8080".parse().unwrap() };
+        let backends = backends([
+            ("wiki.internal:80", Address::Host { host: "wiki.internal".into(), port: 80 }),
+            ("app.internal@10.0.0.1", of_name),
+            ("tls.internal:443", Address::Host { host: "tls.internal".into(), port: 443 }),
+        ]);
+        let names = Names { answered: "app.internal@10.0.0.1", backends: &backends };
+        for (place, expected) in [
+            ("http://wiki.internal/a", "http://www.example.com/app/a"),
+            ("http://wiki.internal:80/a", "http://www.example.com/app/a"),
+            ("//wiki.internal/a", "http://www.example.com/app/a"),
+            ("http://wiki.internal:8080/a", ""),
+            ("https://wiki.internal/a", ""),
+            ("http://app.internal/a", "http://www.example.com/app/a"),
+            ("http://app.internal:80/a", "http://www.example.com/app/a"),
+            ("https://tls.internal/a", "http://www.example.com/app/a"),
+            ("http://tls.internal/a", ""),
+            ("http://www.example.com:80/a", "http://www.example.com/app/a"),
+            ("http://:80/a", ""),
+        ] {
+            let found = app.place(place, &exchange(), names).unwrap_or_default();
+            assert_eq!(found, expected, "{place}");
+        }
+        for (domain, expected) in [
+            ("wiki.internal", "a=b; Path=/app"),
+            (".app.internal", "a=b; Path=/app"),
+            ("elsewhere.example", "a=b; Path=/app; Domain=elsewhere.example"),
+        ] {
+            let cookie = format!("a=b; Path=/; Domain={domain}");
+            let found = app.cookie(cookie.as_bytes(), &exchange(), names);
+            assert_eq!(String::from_utf8(found).unwrap(), expected);
         }
     }
 
