@@ -282,6 +282,18 @@ impl Shared {
         Moment(self.answered_at.load(Relaxed)).plus(ANSWER_STEP) > moment
     }
 
+    /// Takes over what is known of the health of another backend: it is the same server, or one of the same, under another
+    /// address.
+    pub fn inherit(&self, other: &Self) {
+        self.probed.store(other.probed.load(Relaxed), Relaxed);
+        self.ejected_until.store(other.ejected_until.load(Relaxed), Relaxed);
+        self.up_since.store(other.up_since.load(Relaxed), Relaxed);
+        self.failures_in_a_row.store(other.failures_in_a_row.load(Relaxed), Relaxed);
+        let ejections = *other.ejections.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.ejections.lock().unwrap_or_else(PoisonError::into_inner) = ejections;
+        self.set_why(other.why());
+    }
+
     /// Says why the backend is in its state.
     pub fn set_why(&self, why: Arc<str>) {
         *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why;

@@ -170,13 +170,16 @@ pub(super) fn settle_states(snapshot: &Snapshot, before: Option<&Snapshot>) {
     }
 }
 
-/// For each backend whether the generation before did not have it. The addresses of a name that has been looked up since
-/// then, for the first time, are what was there under the name.
+/// For each backend whether the generation before did not have it. The addresses of a name that was one backend are what was
+/// there under the name, and a name that is one backend is what was there at its addresses.
 fn added(upstream: &Upstream, old: &Upstream) -> Vec<bool> {
-    let names = old.backends.iter().filter(|it| matches!(it.address, Address::Host { .. }));
-    let names: HashSet<String> = names.map(|it| it.address.configured()).collect();
-    let was_there = |address: &Address| {
-        matches!(address, Address::OfName { .. }) && names.contains(&address.configured())
+    let names =
+        old.backends.iter().map(|it| (matches!(it.address, Address::OfName { .. }), it.address.configured()));
+    let names: HashSet<(bool, String)> = names.collect();
+    let was_there = |address: &Address| match address {
+        Address::OfName { .. } => names.contains(&(false, address.configured())),
+        Address::Host { .. } => names.contains(&(true, address.configured())),
+        Address::Unix(_) | Address::Srv(_) => false,
     };
     let map = upstream.map_from(old);
     let backends = upstream.backends.iter().zip(map);
@@ -254,14 +257,23 @@ mod ramp_tests {
     use super::*;
     use crate::{
         config,
-        runtime::{build, registry::Registry},
+        runtime::{addresses::Addresses, build, registry::Registry},
         tls::tickets::Tickets,
+        upstream::discover::Discovered,
     };
 
     struct Generations {
         registry: Registry,
         tickets: Arc<Tickets>,
+        addresses: Addresses,
         current: Option<Snapshot>,
+    }
+
+    impl Default for Generations {
+        fn default() -> Self {
+            let tickets = Tickets::new(Moment::now()).unwrap();
+            Self { registry: Registry::new(1), tickets, addresses: Addresses::default(), current: None }
+        }
     }
 
     impl Generations {
@@ -271,7 +283,8 @@ mod ramp_tests {
                 "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n[[route]]\nname = \"all\"\n\
                  upstream = \"app\"\n[[upstream]]\nname = \"app\"\nslow_start = \"30s\"\nbackend = [{backends}]\n{more}"
             );
-            let config = config::parse(&text, "test.toml".as_ref()).unwrap();
+            let mut config = config::parse(&text, "test.toml".as_ref()).unwrap();
+            self.addresses.expand(&mut config.upstream[0]);
             let before = self.current.as_ref();
             let generation = before.map_or(1, |before| before.generation + 1);
             let builder =
@@ -290,8 +303,7 @@ mod ramp_tests {
 
     #[test]
     fn only_what_is_added_to_a_running_upstream_ramps_up() {
-        let tickets = Tickets::new(Moment::now()).unwrap();
-        let mut generations = Generations { registry: Registry::new(1), tickets, current: None };
+        let mut generations = Generations::default();
         let (a, b) = ("{ address = \"127.0.0.1:1\" }", "{ address = \"127.0.0.1:2\" }");
         generations.publish(a, "");
         assert_eq!(generations.ramps(0), [0], "a fleet that starts has nothing to ramp up against");
@@ -306,9 +318,28 @@ mod ramp_tests {
     }
 
     #[test]
+    fn name_that_becomes_several_does_not_ramp_up() {
+        let mut generations = Generations::default();
+        let name = "{ address = \"app.test:80\" }";
+        generations.publish(name, "");
+        let mut found = |servers: &[&str]| {
+            let (upstream, address) = ("app".into(), "app.test:80".into());
+            let servers = servers.iter().map(|it| it.parse().unwrap()).collect();
+            let found = Discovered { upstream, address, servers, left_out: 0 };
+            generations.addresses.note(found, Moment::now());
+            generations.publish(name, "");
+            generations.ramps(0)
+        };
+        assert_eq!(found(&["10.0.0.1:80", "10.0.0.2:80"]), [0, 0]);
+        assert_eq!(found(&[]), [0]);
+        assert_eq!(found(&["10.0.0.1:80", "10.0.0.2:80"]), [0, 0]);
+        let joined = found(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+        assert!(joined[..2] == [0, 0] && joined[2] > 0, "{joined:?}");
+    }
+
+    #[test]
     fn enabled_while_it_is_ejected_it_ramps_up_behind_that() {
-        let tickets = Tickets::new(Moment::now()).unwrap();
-        let mut generations = Generations { registry: Registry::new(1), tickets, current: None };
+        let mut generations = Generations::default();
         let disabled = "{ address = \"127.0.0.1:1\", state = \"disabled\" }";
         generations.publish(disabled, "");
         let later = Moment::now().plus(Duration::from_secs(300)).0;

@@ -12,9 +12,10 @@ use super::{
     files::{Files, pair},
 };
 use crate::{
-    backend::{Backend, Probed},
+    backend::{Address, Backend, Probed},
     balance::Balancer,
     health::{conf::InitialState, ejection::Ejection, passive::Passive},
+    moment::Moment,
     runtime::registry::WorkerRegistry,
     tls::{client, conf::UpstreamTlsConf},
     upstream::{
@@ -88,12 +89,18 @@ impl Builder<'_> {
             |before: &Arc<Upstream>| before.backends.iter().any(|it| Arc::ptr_eq(&it.shared, &shared));
         // One that was left out and comes again was not checked meanwhile, however long an old generation is held.
         let comes_again = self.before.is_some() && !before.is_some_and(is_old);
-        if is_new || comes_again {
-            let is_down = upstream.health_check.as_ref().is_some_and(|it| it.initial == InitialState::Down);
+        let begins = is_new || comes_again;
+        let other_form = before.filter(|_| begins).and_then(|before| other_form(before, &conf.address));
+        if let Some(other) = other_form {
+            shared.inherit(&other.shared);
+        }
+        let check = upstream.health_check.as_ref();
+        if begins && (other_form.is_none() || check.is_none()) {
+            let is_down = check.is_some_and(|it| it.initial == InitialState::Down);
             let probed = if is_down { Probed::Down } else { Probed::Up };
             shared.probed.store(probed as u8, Relaxed);
         }
-        shared.is_known.store(!is_new && !comes_again, Relaxed);
+        shared.is_known.store(!begins || other_form.is_some(), Relaxed);
         let backend = Backend {
             name: conf.name.as_str().into(),
             address: conf.address.clone(),
@@ -106,6 +113,22 @@ impl Builder<'_> {
         discover::seed(&backend);
         Arc::new(backend)
     }
+}
+
+/// The backend that stood for the same servers in the generation before, where a name was one backend and each of its
+/// addresses is one now, or the other way round: nothing became of them, and what is known of them holds. Of several that
+/// one is taken that is well, since which of their addresses the name has kept is not known here.
+fn other_form<'b>(before: &'b Upstream, address: &Address) -> Option<&'b Arc<Backend>> {
+    let now = Moment::now();
+    let is_well = |it: &Backend| it.is_probed_up() && it.shared.ejected_until.load(Relaxed) <= now.0;
+    let is_it = |it: &&Arc<Backend>| match (&it.address, address) {
+        (Address::Host { host, port }, Address::OfName { host: of, at })
+        | (Address::OfName { host: of, at }, Address::Host { host, port }) => {
+            host == of && *port == at.port()
+        }
+        _ => false,
+    };
+    before.backends.iter().filter(is_it).max_by_key(|it| is_well(it))
 }
 
 fn queue(conf: &UpstreamConf) -> Arc<Queue> {
@@ -150,9 +173,9 @@ mod tests {
     use crate::{
         config,
         health::state::{Checks, Thresholds},
-        moment::Moment,
-        runtime::{registry::Registry, snapshot::Snapshot},
+        runtime::{addresses::Addresses, registry::Registry, snapshot::Snapshot},
         tls::tickets::Tickets,
+        upstream::discover::Discovered,
     };
 
     /// A generation with backends at these ports, each of which is down until a check has passed.
@@ -192,5 +215,72 @@ mod tests {
         assert!(!of_third(1).is_probed_up());
         assert!(!of_third(1).shared.is_known.load(Relaxed), "its checks begin as the file says");
         assert!(of_third(0).is_probed_up() && of_third(0).shared.is_known.load(Relaxed));
+    }
+
+    /// A generation with a name that was looked up, whose addresses are these.
+    fn named(registry: &Registry, initial: &str, at: &[&str], before: Option<&Snapshot>) -> Snapshot {
+        let text = format!(
+            "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n[[route]]\nname = \"all\"\nupstream = \"app\"\n\
+             [[upstream]]\nname = \"app\"\nbackend = [{{ address = \"app.test:80\" }}]\n\
+             [upstream.health_check]\nkind = \"tcp\"\ninitial = \"{initial}\"\n"
+        );
+        let mut config = config::parse(&text, "test.toml".as_ref()).unwrap();
+        let mut addresses = Addresses::default();
+        let servers = at.iter().map(|it| it.parse().unwrap()).collect();
+        let (upstream, address) = ("app".into(), "app.test:80".into());
+        addresses.note(Discovered { upstream, address, servers, left_out: 0 }, Moment::now());
+        addresses.expand(&mut config.upstream[0]);
+        let tickets = Tickets::new(Moment::now()).unwrap();
+        Builder { generation: 1, registry, tickets: &tickets, before }.build(config).unwrap()
+    }
+
+    /// Else one record more in the DNS has nothing left that is up until all are checked.
+    #[test]
+    fn name_that_becomes_several_backends_stays_as_well() {
+        let several = ["10.0.0.1:80", "10.0.0.2:80"];
+        for (initial, other) in [("down", Probed::Up), ("up", Probed::Down)] {
+            let registry = Registry::new(1);
+            let set = |snapshot: &Snapshot, probed: Probed| {
+                let backends = &snapshot.upstreams[0].backends;
+                backends.iter().for_each(|it| it.shared.probed.store(probed as u8, Relaxed));
+            };
+            let states = |snapshot: &Snapshot| -> Vec<(bool, bool)> {
+                let state = |it: &Arc<Backend>| (it.is_probed_up(), it.shared.is_known.load(Relaxed));
+                snapshot.upstreams[0].backends.iter().map(state).collect()
+            };
+            let first = named(&registry, initial, &[], None);
+            assert_eq!(states(&first), [(initial == "up", false)]);
+            set(&first, other);
+            let is_up = other == Probed::Up;
+            let second = named(&registry, initial, &several, Some(&first));
+            assert_eq!(states(&second), [(is_up, true), (is_up, true)], "initial = {initial}");
+            // What the first is held by, such as a long exchange, has it come again: with what the others say.
+            set(&first, if is_up { Probed::Down } else { Probed::Up });
+            let third = named(&registry, initial, &[], Some(&second));
+            assert!(Arc::ptr_eq(
+                &third.upstreams[0].backends[0].shared,
+                &first.upstreams[0].backends[0].shared
+            ));
+            assert_eq!(states(&third), [(is_up, true)], "initial = {initial}");
+            // One that joins others is new.
+            let more =
+                named(&registry, initial, &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"], Some(&second));
+            assert_eq!(states(&more)[2], (initial == "up", false));
+        }
+    }
+
+    #[test]
+    fn name_that_is_one_again_is_as_its_best() {
+        let registry = Registry::new(1);
+        let several = named(&registry, "down", &["10.0.0.1:80", "10.0.0.2:80"], None);
+        let [well, ejected] = [0, 1].map(|index: usize| &several.upstreams[0].backends[index].shared);
+        well.probed.store(Probed::Up as u8, Relaxed);
+        ejected.probed.store(Probed::Up as u8, Relaxed);
+        ejected.ejected_until.store(u64::MAX, Relaxed);
+        let one = named(&registry, "down", &[], Some(&several));
+        assert!(one.upstreams[0].backends[0].is_healthy(Moment::now()));
+        well.probed.store(Probed::Down as u8, Relaxed);
+        let again = named(&Registry::new(1), "down", &[], Some(&several));
+        assert!(!again.upstreams[0].backends[0].is_healthy(Moment::now()));
     }
 }
