@@ -136,20 +136,30 @@ impl Memory {
     /// Stores an object in the place of the one of the same key and variant; with more than `most` variants the
     /// oldest leaves.
     pub fn put(&self, object: Arc<StoredResponse>, most: usize) -> Result<(), Rejected> {
+        self.put_known(object, most, false)
+    }
+
+    /// The same of an object that may be stored elsewhere already: it comes in whoever asked for it here.
+    pub fn put_known(
+        &self,
+        object: Arc<StoredResponse>,
+        most: usize,
+        is_elsewhere: bool,
+    ) -> Result<(), Rejected> {
         let Some(mut shard) = self.shard(&object.key) else { return Err(Rejected::TooLarge) };
         let mut left = Vec::new();
-        let result = shard.put(object, most, &mut left);
+        let result = shard.put(object, (most, is_elsewhere), &mut left);
         drop(shard);
         drop(left);
         result
     }
 
     /// Takes out what is in the place of an object whose body is not to be had here. The error says why it is not to be
-    /// stored elsewhere either.
-    pub fn pass_by(&self, object: &StoredResponse) -> Result<(), Rejected> {
+    /// stored elsewhere either; `is_elsewhere` whether it may be there already.
+    pub fn pass_by(&self, object: &StoredResponse, is_elsewhere: bool) -> Result<(), Rejected> {
         let Some(mut shard) = self.shard(&object.key) else { return Ok(()) };
         let mut left = Vec::new();
-        let result = shard.pass_by(object, &mut left);
+        let result = shard.pass_by(object, is_elsewhere, &mut left);
         drop(shard);
         drop(left);
         result

@@ -175,10 +175,10 @@ impl Shard {
     pub(super) fn put(
         &mut self,
         object: Arc<StoredResponse>,
-        most: usize,
+        (most, is_elsewhere): (usize, bool),
         left: &mut Vec<Arc<StoredResponse>>,
     ) -> Result<(), Rejected> {
-        self.admit(&object)?;
+        self.admit(&object, is_elsewhere)?;
         self.insert(object, most, left)
     }
 
@@ -226,18 +226,20 @@ impl Shard {
     pub(super) fn pass_by(
         &mut self,
         object: &StoredResponse,
+        is_elsewhere: bool,
         left: &mut Vec<Arc<StoredResponse>>,
     ) -> Result<(), Rejected> {
-        self.admit(object)?;
+        self.admit(object, is_elsewhere)?;
         left.extend(self.remove(object));
         Ok(())
     }
 
-    /// Refuses an object that nobody asked for before, and one in whose place is a more recent one. Asked before anything
-    /// else changes: of what does not come in, nothing else need leave.
-    fn admit(&mut self, object: &StoredResponse) -> Result<(), Rejected> {
+    /// Refuses an object that nobody asked for before, and one in whose place is a more recent one. What is stored here or
+    /// elsewhere was asked for, however long ago that is. Asked before anything else changes: of what does not come in,
+    /// nothing else need leave.
+    fn admit(&mut self, object: &StoredResponse, is_elsewhere: bool) -> Result<(), Rejected> {
         let id = object.id();
-        let is_resident = self.evictor.size(id).is_some();
+        let is_resident = is_elsewhere || self.evictor.size(id).is_some();
         if !is_resident && !self.door.admits(id) {
             self.stats.not_admitted += 1;
             return Err(Rejected::NotAdmitted);

@@ -13,7 +13,7 @@ use cannot_open::cannot_open;
 pub use self::cannot_open::CannotOpen;
 
 use super::{
-    conf::CacheConf,
+    conf::{Admission, CacheConf},
     date::Date,
     disk::Disk,
     disk_tier::{DiskTier, Purging},
@@ -273,7 +273,8 @@ impl Cache {
     /// Stores what a fill brought in memory. The error says why it is not to be stored anywhere.
     pub fn put(&self, object: Arc<StoredResponse>) -> Result<(), Rejected> {
         let Some(memory) = &self.store.memory else { return Ok(()) };
-        match memory.put(object, self.conf.max_variants as usize) {
+        let is_on_disk = self.is_admitted_by_disk(&object.key);
+        match memory.put_known(object, self.conf.max_variants as usize, is_on_disk) {
             // The store counts what it refuses.
             Ok(()) | Err(Rejected::TooLarge) => Ok(()),
             Err(refused @ (Rejected::NotAdmitted | Rejected::Older)) => Err(refused),
@@ -282,7 +283,14 @@ impl Cache {
 
     /// The same of an object whose body has no room in memory: what is there in its place would hide it.
     pub fn pass_by(&self, object: &StoredResponse) -> Result<(), Rejected> {
-        self.store.memory.as_ref().map_or(Ok(()), |memory| memory.pass_by(object))
+        let is_on_disk = self.is_admitted_by_disk(&object.key);
+        self.store.memory.as_ref().map_or(Ok(()), |memory| memory.pass_by(object, is_on_disk))
+    }
+
+    /// Whether something is on disk under a key, where that decides on what comes in: it was asked for before, and else each
+    /// refresh of it would throw it out once it is forgotten who did.
+    fn is_admitted_by_disk(&self, key: &Key) -> bool {
+        self.conf.admission == Admission::SecondRequest && self.store.disk.may_have(key)
     }
 
     /// Stores the newer head of a response in the place of the older one, if that is still there. False where it is to be

@@ -192,8 +192,6 @@ fn a_body_for_the_disk_alone_is_asked_for_twice() {
     let admission = Admission::SecondRequest;
     let cache = cache(CacheConf { disk, admission, ..CacheConf::collapsing("c") });
     let head = answer(&PLAIN, 0);
-    on_its_way(&cache, &head).unwrap().finish();
-    assert!(is_on_disk(&cache));
     for is_second in [false, true] {
         let disk = on_its_way(&cache, &head);
         store(&cache, key(), (&head, None), (None, disk), (BEGUN, &[]));
@@ -224,4 +222,24 @@ fn what_a_body_replaces_goes_though_that_was_given_up() {
     assert!(is_given_up);
     store(&cache, key(), (&head, None), (body("newer"), Some(disk)), (BEGUN, &[]));
     assert!(!is_on_disk(&cache));
+}
+
+/// It was asked for before, be that before a restart: else it would leave the disk at each refresh that comes late.
+#[test]
+fn refresh_on_disk_alone_needs_no_second_request() {
+    for is_whole in [false, true] {
+        let path =
+            std::env::temp_dir().join(format!("pointsman-readmitted-{}-{is_whole}", std::process::id()));
+        let folder = Temporary(path);
+        let disk = Some(DiskConf { path: StorePath(folder.0.clone()), size: Size(1 << 20) });
+        let cache =
+            cache(CacheConf { disk, admission: Admission::SecondRequest, ..CacheConf::collapsing("c") });
+        let head = answer(&PLAIN, 0);
+        on_its_way(&cache, &head).unwrap().finish();
+        assert!(is_on_disk(&cache));
+        let (disk, body) = (on_its_way(&cache, &head), body("hello").filter(|_| is_whole));
+        store(&cache, key(), (&head, None), (body, disk), (BEGUN, &[]));
+        assert!(is_on_disk(&cache), "whole: {is_whole}");
+        assert_eq!(found(&cache, "de").is_some(), is_whole, "it comes to memory too");
+    }
 }
