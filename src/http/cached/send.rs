@@ -126,7 +126,11 @@ async fn send<D: Downstream>(
     client: &mut D,
 ) -> Result<()> {
     let reply = Reply { age, ..request.context.reply().with_status(status) };
-    let patience = request.context.patience(exchange);
+    let mut patience = request.context.patience(exchange);
+    if matches!(source, Source::Stored(..)) {
+        // It comes from no backend: only a place of the route may be held for who takes it slowly.
+        patience.min_rate = request.context.route.min_rate_of_place();
+    }
     respond::send(&reply, source, patience, exchange, client).await
 }
 

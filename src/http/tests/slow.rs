@@ -272,6 +272,46 @@ fn a_trickling_reader_frees_the_backend_by_the_least_rate() {
     });
 }
 
+/// What is stored holds nothing for who takes it slowly.
+#[test]
+fn trickling_reader_of_a_stored_response_is_not_cut_off() {
+    let caches = "[[cache]]\nname = \"pages\"\nmemory = \"16MiB\"\nmax_object = \"8MiB\"\n";
+    let script = [
+        Act::Send(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=86400\r\nContent-Length: 4000000\r\n\r\n"),
+        Act::Send(&[b'x'; 4_000_000]),
+    ];
+    run(async || {
+        // Fast enough to be over before `timeouts.idle`, for all that a socket takes at first.
+        let route = format!("{caches}{ROUTE}cache = \"pages\"\nmin_rate = \"64KiB\"\n");
+        let stage = Stage::new("", &route, &script);
+        let first = stage.talk(GET).await;
+        assert!(first.len() > 4_000_000, "it is stored");
+        let (mut client, mut connection) = stage.connect();
+        let served = tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+        client.write_all(GET).await.unwrap();
+        let reading = tokio::task::spawn_local(async move {
+            let (mut room, mut length) = (vec![0; 100], 0);
+            loop {
+                // A hundred bytes a second, for a while.
+                if length > 6000 {
+                    room.resize(65536, 0);
+                } else {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                match client.read(&mut room).await {
+                    Ok(more) if more > 0 => length += more,
+                    _ => return length,
+                }
+            }
+        });
+        let _ = served.await.unwrap();
+        let length = reading.await.unwrap();
+        assert!(length > 4_000_000, "{length} bytes");
+        assert_eq!(stage.backend.requests.borrow().len(), 1);
+        stage.assert_all_is_given_back("a reader of what is stored").await;
+    });
+}
+
 #[test]
 fn a_client_that_leaves_frees_its_place() {
     run(async || {
