@@ -15,7 +15,7 @@ use crate::{
         document::{Document, Source},
         stopped,
     },
-    config::{self, Beside, KeptCopy, Loaded},
+    config::{self, Beside, KeptCopy, Loaded, Problems},
 };
 
 /// How long the store may take at the start, where there is a copy to go on with.
@@ -82,7 +82,7 @@ fn checked(source: Source, copy: PathBuf, document: Result<Document, Failure>) -
     if !copy.exists() {
         return Err(failure);
     }
-    let mut loaded = config::load_file(&copy).map_err(Failure::usage)?;
+    let mut loaded = read_copy(&copy).map_err(Failure::usage)?;
     loaded.fleet = Some(Arc::new(config::Fleet { source, revision: 0, seen: 0, problem: Some(problem) }));
     Ok(loaded)
 }
@@ -98,9 +98,16 @@ pub(super) fn document(source: &Source) -> Result<Document, Failure> {
 
 /// The copy, where it is good, is another text than the store's, and says that nodes take turns.
 fn copy_with_turns(path: &Path, document: &Document) -> Option<Loaded> {
-    let loaded = config::load_file(path).ok()?;
+    let loaded = read_copy(path).ok()?;
     let has_turns = loaded.config.cluster.as_ref().is_some_and(|cluster| cluster.rollout.is_some());
     (has_turns && *loaded.text != *document.text).then_some(loaded)
+}
+
+/// Reads the copy, which may include no files, whoever edited it: it is checked as what the store has.
+fn read_copy(path: &Path) -> Result<Loaded, Problems> {
+    let text = config::read_text(path)?;
+    let (config, included) = config::parse_with(&text, path, Beside::Nothing)?;
+    Ok(Loaded { path: path.to_owned(), text: text.into(), included, config, fleet: None })
 }
 
 /// Asks the store.
@@ -216,6 +223,34 @@ mod tests {
         // Nor does it need a place for one.
         let nowhere = copy.with_file_name("nowhere").join("fleet-1.toml");
         assert!(looked(store(TEXT), &nowhere).is_ok() && !nowhere.parent().unwrap().exists());
+        fs::remove_dir_all(copy.parent().unwrap()).unwrap();
+    }
+
+    /// It would be another configuration on each node, and one that no store can give.
+    #[test]
+    fn copy_that_includes_files_is_not_begun_with() {
+        let copy = older("included");
+        let included = "[[route]]\nname = \"included\"\nrespond = { status = 200 }\n";
+        fs::write(copy.with_file_name("a.toml"), included).unwrap();
+        let own = rcgen::generate_simple_self_signed(["pointsman".to_owned()]).unwrap();
+        let (chain, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+        for (name, text) in [("ca.pem", &chain), ("a.pem", &chain), ("a-key.pem", &key)] {
+            fs::write(copy.with_file_name(name), text).unwrap();
+        }
+        let turns = "[cluster]\nnode = \"a\"\nrollout = { first = 1, wait = \"30s\" }\n[cluster.peers]\n\
+                     listen = \"127.0.0.1:1\"\nmembers = [\"127.0.0.1:2\"]\nca = \"ca.pem\"\n\
+                     certificate = { chain = \"a.pem\", key = \"a-key.pem\" }\n";
+        let document = Document { text: TEXT.into(), revision: 7 };
+        for (include, is_good) in [("", true), ("include = [\"a.toml\"]\n", false)] {
+            fs::write(&copy, format!("{include}{TEXT}{turns}")).unwrap();
+            assert_eq!(copy_with_turns(&copy, &document).is_some(), is_good, "{include}");
+            match looked(store("[[nonsense]]\n"), &copy) {
+                Ok(_) => assert!(is_good),
+                Err(failure) => {
+                    assert!(!is_good && failure.text.contains("cannot include files"), "{}", failure.text);
+                }
+            }
+        }
         fs::remove_dir_all(copy.parent().unwrap()).unwrap();
     }
 
