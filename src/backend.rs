@@ -205,6 +205,10 @@ pub struct Shared {
     /// When it last gave a session of datagrams its first answer, over all workers and to within [`ANSWER_STEP`]; 0 =
     /// never. Written by `l4`.
     pub answered_at: AtomicU64,
+    /// When such a row last ended.
+    pub row_ended_at: AtomicU64,
+    /// When the first response behind that end came with all of its body; earlier than that end where none has.
+    pub came_whole_at: AtomicU64,
     /// What `health` remembers of ejections; locked only when one begins or ends.
     pub ejections: Mutex<Ejections>,
     /// What was counted of its health.
@@ -236,6 +240,8 @@ impl Default for Shared {
             up_since: AtomicU64::new(0),
             failures_in_a_row: AtomicU32::new(0),
             answered_at: AtomicU64::new(0),
+            row_ended_at: AtomicU64::new(0),
+            came_whole_at: AtomicU64::new(0),
             ejections: Mutex::default(),
             health_counts: HealthCounts::default(),
             latency: RecentLatency::default(),

@@ -123,15 +123,26 @@ impl Passive {
         self.windows.get(worker)?.get(index)?.count(self.bucket(now), false);
         let in_a_row = &backend.shared.failures_in_a_row;
         // Each failure is ended by one success only.
-        let ended = if in_a_row.load(Relaxed) == 0 { 0 } else { in_a_row.swap(0, Relaxed) };
+        let ended = if in_a_row.load(Relaxed) == 0 { 0 } else { Self::end_row(backend, now) };
         Some(Said { at: now, ended })
     }
 
-    /// Notes that a response came with all of its body: what failed before is in no row with what fails later.
+    /// Ends a row of failures; how many they were.
+    #[cold]
+    fn end_row(backend: &Backend, now: Moment) -> u32 {
+        backend.shared.row_ended_at.fetch_max(now.0, Relaxed);
+        backend.shared.failures_in_a_row.swap(0, Relaxed)
+    }
+
+    /// Notes that a response came with all of its body: what failed before is in no row with what fails later. It is noted
+    /// beside the failures, which outlive a generation, and only where a row has ended since it was noted last: the first
+    /// response behind that end says as much as all that come later, and nothing is written for those.
     #[inline]
-    pub fn came_whole(&self, worker: usize, index: usize, now: Moment) {
-        if let Some(window) = self.windows.get(worker).and_then(|windows| windows.get(index)) {
-            window.whole.store(now.0, Relaxed);
+    pub fn came_whole(&self, index: usize, now: Moment) {
+        let Some(backend) = self.backends.get(index) else { return };
+        let shared = &backend.shared;
+        if shared.came_whole_at.load(Relaxed) <= shared.row_ended_at.load(Relaxed) {
+            shared.came_whole_at.fetch_max(now.0, Relaxed);
         }
     }
 
@@ -151,8 +162,7 @@ impl Passive {
         window.take_back(then);
         window.count(self.bucket(now), true);
         let judged = self.judged.get(index).map_or(0, |it| it.load(Relaxed));
-        let mut windows = self.windows.iter().filter_map(|windows| windows.get(index));
-        let is_over = windows.any(|window| window.whole.load(Relaxed) > said.at.0);
+        let is_over = backend.shared.came_whole_at.load(Relaxed) > said.at.0;
         let is_recent = !is_over && now.since(said.at) <= self.ejector.rules().window && then >= judged;
         self.judge(index, backend, (kind, if is_recent { said.ended } else { 0 }), now)
     }
@@ -263,8 +273,6 @@ const BUCKETS: usize = 10;
 #[derive(Debug, Default)]
 struct Window {
     buckets: [Bucket; BUCKETS],
-    /// When a body last came whole, in microseconds.
-    whole: AtomicU64,
 }
 
 /// Number of the bucket, failures and requests in one word, so that a reader on another thread sees all

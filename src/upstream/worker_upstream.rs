@@ -167,7 +167,7 @@ impl WorkerUpstream {
 
     /// Tells passive health that a response came with all of its body.
     pub(super) fn came_whole(&self, index: usize, now: Moment) {
-        self.upstream.passive.came_whole(self.index, index, now);
+        self.upstream.passive.came_whole(index, now);
     }
 
     /// Tells passive health that this success was none, since its body broke off.

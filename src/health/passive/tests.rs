@@ -253,12 +253,52 @@ fn what_a_body_takes_back_is_counted_once() {
     assert_eq!(fleet[0].shared.failures_in_a_row.load(Relaxed), 0);
     assert_eq!(repeat(&passive, BAD, 4, at(30)), None);
     let [first, second] = [(); 2].map(|()| passive.say(0, 0, at(30)).unwrap());
-    passive.came_whole(0, 0, at(31));
+    passive.came_whole(0, at(31));
     assert_eq!(passive.take_back(0, 0, (first, BROKEN), at(32)), None);
     assert_eq!(fleet[0].shared.failures_in_a_row.load(Relaxed), 1);
     // Only one of two carries what failed before.
     assert_eq!(passive.take_back(0, 0, (second, BROKEN), at(32)), None);
     assert_eq!(fleet[0].shared.failures_in_a_row.load(Relaxed), 2);
+}
+
+/// What fails in a row, and what ended it, outlives a generation; so does what came whole meanwhile, in whichever.
+#[test]
+fn what_came_whole_is_known_over_a_reload() {
+    let shorter = Ejection { window: Duration::from_secs(5), ..RULES };
+    for (rules, is_by_new) in [(RULES, true), (RULES, false), (shorter, true), (shorter, false)] {
+        let fleet = fleet(2);
+        let old = Passive::new(RULES, &fleet, 2);
+        assert_eq!(repeat(&old, BAD, 4, at(0)), None);
+        let said = old.say(0, 0, at(1)).unwrap();
+        let new = Passive::new(rules, &fleet, 2);
+        if !is_by_new {
+            // By an exchange of the old one, which it may outlive as well.
+            old.came_whole(0, at(2));
+        }
+        new.carry_over(&old, &[Some(0), Some(1)]);
+        if is_by_new {
+            new.came_whole(0, at(2));
+        }
+        assert_eq!(new.take_back(1, 0, (said, BROKEN), at(3)), None);
+        assert_eq!(old.take_back(1, 0, (said, BROKEN), at(3)), None);
+        assert_eq!(fleet[0].shared.failures_in_a_row.load(Relaxed), 2);
+    }
+}
+
+/// Nothing is written for those that come behind it.
+#[test]
+fn first_that_comes_whole_behind_a_row_is_noted() {
+    let fleet = fleet(2);
+    let passive = Passive::new(RULES, &fleet, 1);
+    let noted = |now| {
+        passive.came_whole(0, now);
+        fleet[0].shared.came_whole_at.load(Relaxed)
+    };
+    assert_eq!([noted(at(1)), noted(at(2))], [at(1).0; 2]);
+    assert_eq!(repeat(&passive, BAD, 1, at(3)), None);
+    assert_eq!(noted(at(4)), at(1).0, "the row goes on");
+    assert!(passive.say(0, 0, at(5)).is_some());
+    assert_eq!([noted(at(6)), noted(at(7))], [at(6).0; 2]);
 }
 
 proptest! {
