@@ -205,8 +205,10 @@ impl Fetch {
         match stored.in_memory() {
             Some(response) => source.object(response.clone(), Origin::Unasked, |rules| {
                 if self.cache.survives(&response.key, &response.entry.head.fields, rules) {
-                    self.cache.store.promoted.fetch_add(1, Relaxed);
-                    let _ = self.cache.put(response.clone());
+                    // One that another has overtaken stays where it is.
+                    if self.cache.put(response.clone()).is_ok() {
+                        self.cache.store.promoted.fetch_add(1, Relaxed);
+                    }
                 }
             }),
             None => source.release(),
