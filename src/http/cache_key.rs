@@ -58,7 +58,8 @@ pub(super) fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target:
         template.write_key(&scope, &mut text);
         key = key.with("template", &text);
     }
-    if let Some(rewritten) = route.rewrite.as_ref().and_then(|rewrite| rewrite.apart_of_url(&scope)) {
+    let lacks = |parameter: Option<&str>| !cache.key.query.has(parameter);
+    if let Some(rewritten) = route.rewrite.as_ref().and_then(|rewrite| rewrite.apart_of_key(&scope, &lacks)) {
         // The backend answers for what it is asked for.
         key = key.with("rewritten", &rewritten);
     }
@@ -219,6 +220,33 @@ mod tests {
             let of = |tenant| key_on(&route, false, &[("x-real-ip", tenant)]);
             assert_eq!(of("a"), of("b"), "{route}");
             assert!(!of("a").has_fields(), "{route}");
+        }
+    }
+
+    /// Else one tenant's page goes to all others.
+    #[test]
+    fn what_a_rewrite_takes_from_the_query_is_in_keys() {
+        for rewrite in [
+            "path = \"/{query.tenant}{path}\"",
+            "host = \"{query.tenant}.internal\"",
+            "path = \"/q/{query}\"",
+            "query = { set = { who = \"{query.tenant}\" } }",
+            "query = { set = { to = \"{path_and_query}\" } }",
+        ] {
+            let of = |key: &str, target: &str| {
+                let route = format!(
+                    "cache = \"keyed\"\nrewrite = {{ {rewrite} }}\n[[cache]]\nname = \"keyed\"\nkey = {{ query = {key} }}"
+                );
+                key_at(target, &route, false, &[])
+            };
+            let [one, other] = ["/x?tenant=a", "/x?tenant=b"];
+            for key in ["\"none\"", "[\"page\"]"] {
+                assert_ne!(of(key, one), of(key, other), "{rewrite} {key}");
+                assert_eq!(of(key, one).uri(), of(key, other).uri(), "a purge of the URL finds both");
+            }
+            let is_named = !rewrite.contains("query}");
+            assert_eq!(of("[\"tenant\"]", one).has_fields(), !is_named, "{rewrite}");
+            assert!(!of("\"all\"", one).has_fields(), "the key has it: {rewrite}");
         }
     }
 

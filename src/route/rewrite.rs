@@ -24,6 +24,8 @@ pub struct Rewrite {
     pub query: Option<QueryEdits>,
     /// Those of its templates that may come out differently for requests for one URL; nearly always none.
     telling: Box<[Template]>,
+    /// Those, and those that have something of the query, which a key may be without.
+    apart: Box<[Template]>,
 }
 
 impl Rewrite {
@@ -35,8 +37,11 @@ impl Rewrite {
         let host = template(&conf.host, Context::Host);
         let query = conf.query.as_ref().map(QueryEdits::of);
         let of_query = query.iter().flat_map(QueryEdits::templates);
-        let all = path.iter().chain(&host).chain(of_query);
-        let telling = all.filter(|template| template.tells_clients_apart()).cloned().collect();
+        let all: Vec<&Template> = path.iter().chain(&host).chain(of_query).collect();
+        let those =
+            |is: fn(&Template) -> bool| all.iter().filter(|it| is(it)).map(|it| (*it).clone()).collect();
+        let telling = those(Template::tells_clients_apart);
+        let apart = those(|template| template.tells_clients_apart() || template.is_of_query());
         Self {
             strip_prefix: spelled(&conf.strip_prefix),
             add_prefix: conf.add_prefix.trim_end_matches('/').to_owned(),
@@ -44,6 +49,7 @@ impl Rewrite {
             host,
             query,
             telling,
+            apart,
         }
     }
 
@@ -63,14 +69,13 @@ impl Rewrite {
         self.telling.iter().flat_map(Template::headers)
     }
 
-    /// What the backend is asked for by something else than the URL, in one text; `None` where there is no such thing.
-    pub fn apart_of_url(&self, scope: &Scope<'_>) -> Option<Vec<u8>> {
-        if self.telling.is_empty() {
-            return None;
-        }
+    /// What the backend is asked for by something else than what a key has of the URL, in one text; `None` where there is no
+    /// such thing. `lacks` says whether keys are without a parameter of this name, or without any.
+    pub fn apart_of_key(&self, scope: &Scope<'_>, lacks: &dyn Fn(Option<&str>) -> bool) -> Option<Vec<u8>> {
         let mut text = Vec::new();
-        self.telling.iter().for_each(|template| template.write_apart(scope, &mut text));
-        Some(text)
+        self.apart.iter().for_each(|template| template.write_apart(scope, lacks, &mut text));
+        // Of each value there is its length at least.
+        (!text.is_empty()).then_some(text)
     }
 }
 

@@ -192,6 +192,15 @@ impl Variable {
         }
     }
 
+    /// Whether requests of one key may differ in it; `lacks` says whether keys are without a parameter, or without any.
+    pub(super) fn is_apart_of_key(&self, lacks: &dyn Fn(Option<&str>) -> bool) -> bool {
+        match self {
+            Self::Query | Self::PathAndQuery => lacks(None),
+            Self::Parameter(name) | Self::EachParameter(name) => lacks(Some(name)),
+            other => other.tells_clients_apart(),
+        }
+    }
+
     /// Whether a request does not have it at all, where that is another thing than an empty one.
     pub(super) fn is_absent(&self, scope: &Scope<'_>) -> bool {
         let request = &scope.exchange.request;

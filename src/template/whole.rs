@@ -196,9 +196,16 @@ impl Template {
         self.pieces.iter().any(Piece::tells_clients_apart)
     }
 
-    /// Writes what may be something else for another request for the same URL; readable in one way only.
-    pub fn write_apart(&self, scope: &Scope<'_>, out: &mut Vec<u8>) {
-        for piece in self.pieces.iter().filter(|piece| piece.tells_clients_apart()) {
+    /// Whether it has something of the request's query.
+    pub fn is_of_query(&self) -> bool {
+        self.pieces.iter().filter_map(Piece::variable).any(Variable::is_of_query)
+    }
+
+    /// Writes what may be something else for another request of the same key; readable in one way only. `lacks` says whether
+    /// keys are without a parameter of this name, or without any.
+    pub fn write_apart(&self, scope: &Scope<'_>, lacks: &dyn Fn(Option<&str>) -> bool, out: &mut Vec<u8>) {
+        let is_apart = |piece: &Piece| piece.variable().is_some_and(|it| it.is_apart_of_key(lacks));
+        for piece in self.pieces.iter().filter(|piece| is_apart(piece)) {
             let mut value = Vec::new();
             piece.write(scope, self.context, &mut value);
             write_delimited(&value, out);
