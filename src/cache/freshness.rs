@@ -285,8 +285,8 @@ fn lifetime(
         return (expires.since(date), Source::Expires);
     }
     // What is said of a status here comes before what can be guessed.
-    if let Some((_, ttl)) = policy.ttl.iter().find(|(statuses, _)| statuses.has(response.status)) {
-        return (*ttl, if *ttl > 0 { Source::Configured } else { Source::Nothing });
+    if let Some(ttl) = policy.ttl_named(response.status) {
+        return (ttl, if ttl > 0 { Source::Configured } else { Source::Nothing });
     }
     // §4.2.2: heuristics only where the status allows it or `public` says so.
     if is_heuristic(response.status) || control.public {

@@ -1,6 +1,6 @@
 //! What a cache's configuration decides where the standard leaves it open.
 
-use super::cache_control::ResponseControl;
+use super::{cache_control::ResponseControl, status_code::is_of_one_request};
 use crate::{fields::Fields, schema::status::Statuses};
 
 /// The rules of one cache, as its decisions need them.
@@ -39,8 +39,16 @@ impl Policy {
     /// How long a response of this status is fresh that says nothing, in seconds, where that is configured. What holds for
     /// all (`default_ttl`) is for what was found: an error or a redirect that is kept for a week has to be asked for.
     pub fn ttl_of(&self, status: u16) -> Option<u64> {
-        let own = self.ttl.iter().find(|(statuses, _)| statuses.has(status)).map(|(_, ttl)| *ttl);
-        own.or_else(|| (status / 100 == 2 && self.default_ttl > 0).then_some(self.default_ttl))
+        let of_all = || (status / 100 == 2 && self.default_ttl > 0).then_some(self.default_ttl);
+        self.ttl_named(status).or_else(of_all)
+    }
+
+    /// The same where it is configured for this status, by itself or in a class. A class is not meant to have what is wrong
+    /// with one request answer all others.
+    pub fn ttl_named(&self, status: u16) -> Option<u64> {
+        let is_it =
+            |statuses: Statuses| statuses.has(status) && !(statuses.is_class() && is_of_one_request(status));
+        self.ttl.iter().find(|(statuses, _)| is_it(*statuses)).map(|(_, ttl)| *ttl)
     }
 
     /// Whether responses of this status may be stored.
@@ -61,6 +69,28 @@ impl Default for Policy {
             statuses: Vec::new(),
             ignores_control: false,
             ignores_expires: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else a client sends one field too many, and all get the error that it got.
+    #[test]
+    fn class_has_no_lifetime_for_one_bad_request() {
+        let policy = |named: &[&str]| {
+            let ttl = named.iter().map(|text| (Statuses::parse(text).unwrap(), 10)).collect();
+            Policy { ttl, ..Policy::default() }
+        };
+        let class = policy(&["4xx", "5xx"]);
+        for status in [402, 403, 404, 405, 409, 410, 418, 423, 424, 451, 500, 502, 503] {
+            assert_eq!((class.ttl_named(status), class.ttl_of(status)), (Some(10), Some(10)), "{status}");
+        }
+        for status in [400, 401, 406, 407, 408, 411, 412, 413, 414, 415, 417, 421, 422, 425, 426, 431] {
+            assert_eq!((class.ttl_named(status), class.ttl_of(status)), (None, None), "{status}");
+            assert_eq!(policy(&[&status.to_string(), "4xx"]).ttl_named(status), Some(10), "{status}");
         }
     }
 }

@@ -12,3 +12,16 @@ pub fn is_heuristic(status: u16) -> bool {
 pub fn is_understood(status: u16) -> bool {
     matches!(status, 200..=205 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
 }
+
+/// The statuses that no cache may store, whatever a response says besides (RFC 6585 §3 to §6): what they say holds for the
+/// client that asked.
+pub fn is_never_stored(status: u16) -> bool {
+    matches!(status, 428 | 429 | 431 | 511)
+}
+
+/// The statuses of the client's errors that speak of the one request, by fields, content or connection that others for its
+/// URL do not have, and not of what is there. Who chooses such a field would choose what all get.
+pub fn is_of_one_request(status: u16) -> bool {
+    matches!(status, 400 | 401 | 406..=408 | 411..=415 | 417 | 421 | 422 | 425 | 426)
+        || is_never_stored(status)
+}

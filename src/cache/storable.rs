@@ -9,7 +9,7 @@ use crate::{
         cache_control::{RequestControl, ResponseControl},
         freshness::Source,
         policy::Policy,
-        status_code::{is_heuristic, is_understood},
+        status_code::{is_heuristic, is_never_stored, is_understood},
         vary::Vary,
     },
     fields::{Field, Fields, Known, list},
@@ -23,6 +23,8 @@ pub enum Refusal {
     Method,
     /// Responses of its status are not stored, by the configuration.
     Status,
+    /// Its status says that it is for the client that asked (RFC 6585).
+    OneClient,
     /// The request has `no-store`.
     RequestNoStore,
     /// 1xx
@@ -54,6 +56,7 @@ impl Refusal {
         match self {
             Self::Method => "method",
             Self::Status => "status",
+            Self::OneClient => "one-client",
             Self::RequestNoStore => "request-no-store",
             Self::NotFinal => "interim",
             Self::Partial => "partial",
@@ -83,6 +86,7 @@ pub fn storable(
     refuse(request.method != Method::Get, Refusal::Method)?;
     refuse(asked.no_store, Refusal::RequestNoStore)?;
     refuse(!policy.stores(response.status), Refusal::Status)?;
+    refuse(is_never_stored(response.status), Refusal::OneClient)?;
     refuse(response.status < 200, Refusal::NotFinal)?;
     refuse(matches!(response.status, 206 | 416), Refusal::Partial)?;
     refuse(response.status == 304, Refusal::NotModified)?;

@@ -100,6 +100,32 @@ fn parts_and_interim_responses_and_304_are_not_stored() {
     assert_eq!(verdict(103, &lines), Err(Refusal::NotFinal));
 }
 
+/// RFC 6585 §3 to §6: they "MUST NOT be stored by a cache".
+#[test]
+fn what_is_for_one_client_is_stored_by_no_rule() {
+    let ttl = [428, 429, 431, 511].map(|status| (crate::schema::status::Statuses::One(status), 60)).to_vec();
+    let policy = Policy { ttl, ignores_control: true, ..Policy::default() };
+    for status in [428, 429, 431, 511] {
+        for lines in
+            [&[("Cache-Control", "public, max-age=300")][..], &[("Expires", "Sun, 06 Nov 2095 08:49:37 GMT")]]
+        {
+            assert_eq!(verdict(status, lines), Err(Refusal::OneClient), "{status}");
+        }
+        assert_eq!(verdict_with(&[], status, &[], &policy), Err(Refusal::OneClient), "{status}");
+    }
+    assert_eq!(verdict(451, &[("Cache-Control", "public, max-age=300")]), Ok(()));
+}
+
+/// One client's field that is too long would be what all others get.
+#[test]
+fn class_of_statuses_gives_no_lifetime_to_a_bad_request() {
+    let ttl = vec![(crate::schema::status::Statuses::Class(4), 60)];
+    let policy = Policy { ttl, ..Policy::default() };
+    assert_eq!(verdict_with(&[], 400, &[], &policy), Err(Refusal::Unsaid));
+    assert_eq!(verdict_with(&[], 404, &[], &policy), Ok(()));
+    assert_eq!(verdict(400, &[("Cache-Control", "max-age=60")]), Ok(()), "the backend says so");
+}
+
 #[test]
 fn must_understand_replaces_no_store_where_the_status_is_understood() {
     let lines = [("Cache-Control", "must-understand, no-store, max-age=5")];

@@ -16,6 +16,7 @@ use crate::{
         key::Key,
         purge::Rule,
         status::Forward,
+        status_code::is_never_stored,
         store::Cache,
         stored::Stored,
         stored_response::StoredResponse,
@@ -224,7 +225,9 @@ pub(super) fn note(cache: &Arc<Cache>, key: &Key, stored: Option<&Stored>, why: 
     if !why.is_of_response() {
         return;
     }
-    let long = if status >= 500 { hit_for_miss::SHORT } else { hit_for_miss::LONG };
+    // The next client may have done nothing wrong.
+    let is_short = status >= 500 || is_never_stored(status);
+    let long = if is_short { hit_for_miss::SHORT } else { hit_for_miss::LONG };
     cache.store.hit_for_miss.set(key, Moment::now().plus(long));
     match stored.filter(|_| status < 400) {
         Some(Stored::Memory(response)) => {
