@@ -16,7 +16,7 @@ use crate::{
     exchange::{Downstream, Exchange, PeerHop},
     http::{
         cache_key::now,
-        respond::{self, Reply, Source},
+        respond::{self, Source},
     },
     telemetry::cache_result::CacheResult,
 };
@@ -125,7 +125,9 @@ async fn send<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<()> {
-    let reply = Reply { age, ..request.context.reply().with_status(status) };
+    // Set in its place: a reply is large, and each one that is made of another is another copy.
+    let mut reply = request.context.reply();
+    (reply.cache_status, reply.age) = (Some(status), age);
     let mut patience = request.context.patience(exchange);
     if matches!(source, Source::Stored(..)) {
         // It comes from no backend: only a place of the route may be held for who takes it slowly.

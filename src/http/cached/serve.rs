@@ -33,7 +33,8 @@ use crate::{
     telemetry::cache_result::CacheResult,
 };
 
-/// Serves a request on a route that has a cache.
+/// Serves a request on a route that has a cache. Each way to the backend is boxed, so that a hit, whose future is moved as
+/// a whole, does not carry the room that they need.
 pub(in crate::http) async fn serve<D: Downstream>(
     context: &RouteContext<'_>,
     cache: &Arc<Cache>,
@@ -47,11 +48,12 @@ pub(in crate::http) async fn serve<D: Downstream>(
                 Method::Get | Method::Head => Forward::Bypass,
                 _ => Forward::Method,
             };
-            bypass(context, plan, CacheStatus::forwarded(why), exchange, client).await
+            Box::pin(bypass(context, plan, CacheStatus::forwarded(why), exchange, client)).await
         }
-        Use::Invalidate => writeback::serve(context, cache, plan, exchange, client).await,
+        Use::Invalidate => Box::pin(writeback::serve(context, cache, plan, exchange, client)).await,
         Use::Read | Use::ReadAndStore if cache.no_store.hold(exchange) => {
-            bypass(context, plan, CacheStatus::forwarded(Forward::Bypass), exchange, client).await
+            let status = CacheStatus::forwarded(Forward::Bypass);
+            Box::pin(bypass(context, plan, status, exchange, client)).await
         }
         usage @ (Use::Read | Use::ReadAndStore) => {
             let mut control = RequestControl::of(&exchange.request.fields);
@@ -62,7 +64,7 @@ pub(in crate::http) async fn serve<D: Downstream>(
                 PendingWrite::Nothing => read(&request, exchange, client).await,
                 PendingWrite::Unknown => {
                     let outcome = CacheStatus::forwarded(Forward::Bypass).outcome;
-                    bypass(context, plan, CacheStatus::journal(outcome), exchange, client).await
+                    Box::pin(bypass(context, plan, CacheStatus::journal(outcome), exchange, client)).await
                 }
                 PendingWrite::Deleted => send_deleted(context, exchange, client).await,
                 PendingWrite::Written(response) => {
@@ -137,7 +139,8 @@ async fn read<D: Downstream>(
         }
         if request.control.only_if_cached {
             let fields = &exchange.request.fields;
-            let found = disk_lookup::find(request.cache, &request.key, fields, &request.control).await;
+            let found = disk_lookup::find(request.cache, &request.key, fields, &request.control);
+            let found = Box::pin(found).await;
             if let Some(DiskLookup { stored, verdict: Some(verdict) }) = found {
                 return hit(request, stored, verdict, exchange, client).await;
             }
@@ -154,6 +157,31 @@ async fn read<D: Downstream>(
                 Step::Alone => {}
             }
         }
-        return uncollapsed::fetch(request, miss, exchange, client).await;
+        return Box::pin(uncollapsed::fetch(request, miss, exchange, client)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::detached::Detached;
+
+    /// The size of a function's future.
+    fn size_of_future<'a, F: Future>(
+        _: impl FnOnce(
+            &'a RouteContext<'a>,
+            &'a Arc<Cache>,
+            RequestPlan,
+            &'a mut ActiveExchange,
+            &'a mut Detached<'a>,
+        ) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn hit_carries_little_of_what_others_need() {
+        let size = size_of_future(serve);
+        assert!(size <= 2560, "{size} bytes");
     }
 }
