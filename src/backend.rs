@@ -3,11 +3,10 @@
 //! A [`Backend`] belongs to one snapshot and is immutable; what outlives a reload is its [`Shared`]
 //! part, which the registry keeps by upstream and address.
 
+mod address;
+
 use std::{
-    borrow::Cow,
-    fmt,
     net::SocketAddr,
-    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -17,6 +16,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
+pub use self::address::Address;
 use crate::{moment::Moment, net::happy_eyeballs, telemetry::recent_latency::RecentLatency};
 
 /// How long an address that was behind others of its name is tried after them.
@@ -295,6 +295,8 @@ impl Shared {
         self.ejected_until.store(other.ejected_until.load(Relaxed), Relaxed);
         self.up_since.store(other.up_since.load(Relaxed), Relaxed);
         self.failures_in_a_row.store(other.failures_in_a_row.load(Relaxed), Relaxed);
+        self.row_ended_at.store(other.row_ended_at.load(Relaxed), Relaxed);
+        self.came_whole_at.store(other.came_whole_at.load(Relaxed), Relaxed);
         let ejections = *other.ejections.lock().unwrap_or_else(PoisonError::into_inner);
         *self.ejections.lock().unwrap_or_else(PoisonError::into_inner) = ejections;
         self.set_why(other.why());
@@ -363,58 +365,4 @@ pub enum Admin {
     Draining,
     /// Takes nothing.
     Disabled,
-}
-
-/// Where a backend is reached. Written out it is the backend's identity within its upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// A socket address, or a host name that discovery resolves at run time.
-    Host {
-        /// IP literal (without brackets) or DNS name.
-        host: Box<str>,
-        /// TCP port.
-        port: u16,
-    },
-    /// One of the addresses of a host name, as a backend of its own.
-    OfName {
-        /// DNS name.
-        host: Box<str>,
-        /// The address, with the name's port.
-        at: SocketAddr,
-    },
-    /// A unix stream socket.
-    Unix(PathBuf),
-    /// A DNS service name (RFC 2782), such as `_http._tcp.app.example.com`.
-    Srv(Box<str>),
-}
-
-impl Address {
-    /// As the configuration has it: of an address of a name, the name with its port.
-    pub fn configured(&self) -> String {
-        match self {
-            Self::OfName { host, at } => format!("{host}:{}", at.port()),
-            Self::Host { .. } | Self::Unix(_) | Self::Srv(_) => self.to_string(),
-        }
-    }
-
-    /// What a backend there is asked for, where nothing else is configured: no socket's path is a host.
-    pub fn host(&self) -> Cow<'_, str> {
-        match self {
-            Self::Unix(_) => "localhost".into(),
-            Self::Srv(name) => (&**name).into(),
-            Self::Host { .. } | Self::OfName { .. } => self.configured().into(),
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Host { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Host { host, port } => write!(f, "{host}:{port}"),
-            Self::OfName { at, .. } => write!(f, "{at}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Srv(name) => write!(f, "srv:{name}"),
-        }
-    }
 }
