@@ -117,8 +117,9 @@ async fn take(
             Turn::Never(why) => {
                 fleet.lock().is_waiting = false;
                 let why = format!("revision {} is not applied: {why}", document.revision);
-                note(fleet, Some(why.clone()));
-                keep_stopped(reloader.in_force().path.clone(), document, why).await;
+                // Before anybody is told: whoever has seen it finds it stopped after a new start too.
+                keep_stopped(reloader.in_force().path.clone(), document, why.clone()).await;
+                note(fleet, Some(why));
                 return;
             }
         };

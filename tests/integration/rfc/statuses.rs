@@ -7,8 +7,8 @@ fn any_final_status_is_stored_with_a_lifetime() {
     let stage = Stage::new();
     for status in [
         "200 A", "201 A", "202 A", "203 A", "204 A", "300 A", "301 A", "302 A", "303 A", "307 A", "308 A",
-        "400 A", "401 A", "403 A", "404 A", "405 A", "410 A", "414 A", "418 A", "429 A", "451 A", "500 A",
-        "501 A", "503 A", "599 A", "299 A",
+        "400 A", "401 A", "403 A", "404 A", "405 A", "410 A", "414 A", "418 A", "451 A", "500 A", "501 A",
+        "503 A", "599 A", "299 A",
     ] {
         rows_of(
             &stage,
@@ -19,6 +19,20 @@ fn any_final_status_is_stored_with_a_lifetime() {
                 ("RFC 9111 §5.2.2.5", status, "Cache-Control: no-store, max-age=60", Miss),
             ],
         );
+    }
+}
+
+/// What speaks of the one client that gets it.
+#[test]
+fn statuses_that_must_not_be_stored_are_not() {
+    let stage = Stage::new();
+    for (rule, status) in [
+        ("RFC 6585 §3", "428 A"),
+        ("RFC 6585 §4", "429 A"),
+        ("RFC 6585 §5", "431 A"),
+        ("RFC 6585 §6", "511 A"),
+    ] {
+        rows_of(&stage, status, &[(rule, status, "Cache-Control: public, max-age=60", Miss)]);
     }
 }
 
