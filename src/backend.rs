@@ -202,13 +202,13 @@ pub struct Shared {
     /// Failures of real traffic in a row, over all workers; written by `health`, and by a success only
     /// when it is not 0.
     pub failures_in_a_row: AtomicU32,
-    /// When it last gave a session of datagrams its first answer, over all workers and to within [`ANSWER_STEP`]; 0 =
-    /// never. Written by `l4`.
-    pub answered_at: AtomicU64,
-    /// When such a row last ended.
+    /// When such a row last ended. Written by `health`.
     pub row_ended_at: AtomicU64,
     /// When the first response behind that end came with all of its body; earlier than that end where none has.
     pub came_whole_at: AtomicU64,
+    /// When it last gave a session of datagrams its first answer, over all workers and to within [`ANSWER_STEP`]; 0 =
+    /// never. Written by `l4`.
+    pub answered_at: AtomicU64,
     /// What `health` remembers of ejections; locked only when one begins or ends.
     pub ejections: Mutex<Ejections>,
     /// What was counted of its health.
@@ -239,9 +239,9 @@ impl Default for Shared {
             ejected_until: AtomicU64::new(0),
             up_since: AtomicU64::new(0),
             failures_in_a_row: AtomicU32::new(0),
-            answered_at: AtomicU64::new(0),
             row_ended_at: AtomicU64::new(0),
             came_whole_at: AtomicU64::new(0),
+            answered_at: AtomicU64::new(0),
             ejections: Mutex::default(),
             health_counts: HealthCounts::default(),
             latency: RecentLatency::default(),
@@ -288,10 +288,16 @@ impl Shared {
         Moment(self.answered_at.load(Relaxed)).plus(ANSWER_STEP) > moment
     }
 
-    /// Takes over what is known of the health of another backend: it is the same server, or one of the same, under another
-    /// address.
-    pub fn inherit(&self, other: &Self) {
+    /// Takes over what checks say of another backend: the same server, or one of its name, under another address.
+    pub fn inherit(&self, other: &Self, now: Moment) {
         self.probed.store(other.probed.load(Relaxed), Relaxed);
+        // The end of an ejection may lie ahead.
+        self.up_since.store(other.up_since.load(Relaxed).min(now.0), Relaxed);
+        self.set_why(other.why());
+    }
+
+    /// Takes over its failures and ejections too: what one backend had cannot be said of each of several.
+    pub fn inherit_failures(&self, other: &Self) {
         self.ejected_until.store(other.ejected_until.load(Relaxed), Relaxed);
         self.up_since.store(other.up_since.load(Relaxed), Relaxed);
         self.failures_in_a_row.store(other.failures_in_a_row.load(Relaxed), Relaxed);
@@ -299,7 +305,6 @@ impl Shared {
         self.came_whole_at.store(other.came_whole_at.load(Relaxed), Relaxed);
         let ejections = *other.ejections.lock().unwrap_or_else(PoisonError::into_inner);
         *self.ejections.lock().unwrap_or_else(PoisonError::into_inner) = ejections;
-        self.set_why(other.why());
     }
 
     /// Says why the backend is in its state.

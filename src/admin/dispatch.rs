@@ -15,7 +15,7 @@ use super::{
     access::Scope,
     endpoint::{
         Answer::{Aside, Later, Now},
-        Endpoint, Pending,
+        AnswerLater, Endpoint,
     },
     endpoints::ENDPOINTS,
     params::{self, Checked, Params},
@@ -86,7 +86,7 @@ impl Admin {
                 self.tell_peers(asked.as_ref(), &reply);
                 return reply;
             }
-            Later(answer) => return self.answer_later(answer, question, asked).await,
+            Later(answer) => return self.answer_later(endpoint, (answer, question), asked).await,
             Aside(answer) => answer,
         };
         // Who waits here keeps the place of a connection, which others need to ask for health.
@@ -100,6 +100,9 @@ impl Admin {
         let Ok(Ok(place)) = timeout(PLACE, places.clone().acquire_owned()).await else {
             return busy();
         };
+        if self.is_too_late(endpoint) {
+            return draining();
+        }
         let work = spawn_blocking(move || {
             let reply = answer(&self, &question);
             self.tell_peers(asked.as_ref(), &reply);
@@ -110,17 +113,25 @@ impl Admin {
         work.await.unwrap_or_else(|_| reply::panicked())
     }
 
+    /// Whether the next program makes this change: it has taken over while a place was waited for.
+    fn is_too_late(&self, endpoint: &Endpoint) -> bool {
+        endpoint.about.is_change && self.shared.registry.changes.maker() == Maker::Next
+    }
+
     /// Waits for others, in a task of its own: what was begun is brought to its end, also when the client
     /// leaves, and keeps its place until then.
     async fn answer_later(
         self: Arc<Self>,
-        answer: fn(Arc<Self>, Params) -> Pending,
-        question: Params,
+        endpoint: &Endpoint,
+        (answer, question): (AnswerLater, Params),
         asked: Option<Asked>,
     ) -> Reply {
         let Ok(Ok(place)) = timeout(PLACE, self.waiting.clone().acquire_owned()).await else {
             return busy();
         };
+        if self.is_too_late(endpoint) {
+            return draining();
+        }
         let work = spawn_local(async move {
             let reply = answer(self.clone(), question).await;
             self.tell_peers(asked.as_ref(), &reply);

@@ -36,11 +36,13 @@ pub enum Answer {
     /// On a thread beside it, so many at a time: it takes time.
     Aside(fn(&Admin, &Params) -> Reply),
     /// On the loop: it waits for others.
-    Later(fn(Arc<Admin>, Params) -> Pending),
+    Later(AnswerLater),
 }
 
 /// An answer to come.
 pub type Pending = Pin<Box<dyn Future<Output = Reply>>>;
+/// What waits for others before it answers.
+pub(super) type AnswerLater = fn(Arc<Admin>, Params) -> Pending;
 
 impl Endpoint {
     /// The parameters in `path`, decoded, when it is this endpoint's.

@@ -43,12 +43,13 @@ impl Policy {
         self.ttl_named(status).or_else(of_all)
     }
 
-    /// The same where it is configured for this status, by itself or in a class. A class is not meant to have what is wrong
-    /// with one request answer all others.
+    /// The same where it is configured for this status, by itself or in a class. A class gives no lifetime to what is wrong
+    /// with one request, which would answer all others; one that forbids (0) forbids that too.
     pub fn ttl_named(&self, status: u16) -> Option<u64> {
-        let is_it =
-            |statuses: Statuses| statuses.has(status) && !(statuses.is_class() && is_of_one_request(status));
-        self.ttl.iter().find(|(statuses, _)| is_it(*statuses)).map(|(_, ttl)| *ttl)
+        let is_it = |(statuses, ttl): &&(Statuses, u64)| {
+            statuses.has(status) && !(*ttl > 0 && statuses.is_class() && is_of_one_request(status))
+        };
+        self.ttl.iter().find(is_it).map(|(_, ttl)| *ttl)
     }
 
     /// Whether responses of this status may be stored.
@@ -92,5 +93,8 @@ mod tests {
             assert_eq!((class.ttl_named(status), class.ttl_of(status)), (None, None), "{status}");
             assert_eq!(policy(&[&status.to_string(), "4xx"]).ttl_named(status), Some(10), "{status}");
         }
+        // One that forbids forbids those too.
+        let forbids = Policy { ttl: vec![(Statuses::parse("4xx").unwrap(), 0)], ..Policy::default() };
+        assert_eq!((forbids.ttl_named(414), forbids.ttl_of(414)), (Some(0), Some(0)));
     }
 }

@@ -273,7 +273,7 @@ impl Cache {
     /// Stores what a fill brought in memory. The error says why it is not to be stored anywhere.
     pub fn put(&self, object: Arc<StoredResponse>) -> Result<(), Rejected> {
         let Some(memory) = &self.store.memory else { return Ok(()) };
-        let is_on_disk = self.is_admitted_by_disk(&object.key);
+        let is_on_disk = self.is_admitted_by_disk(&object);
         match memory.put_known(object, self.conf.max_variants as usize, is_on_disk) {
             // The store counts what it refuses.
             Ok(()) | Err(Rejected::TooLarge) => Ok(()),
@@ -283,14 +283,22 @@ impl Cache {
 
     /// The same of an object whose body has no room in memory: what is there in its place would hide it.
     pub fn pass_by(&self, object: &StoredResponse) -> Result<(), Rejected> {
-        let is_on_disk = self.is_admitted_by_disk(&object.key);
+        let is_on_disk = self.is_admitted_by_disk(object);
         self.store.memory.as_ref().map_or(Ok(()), |memory| memory.pass_by(object, is_on_disk))
     }
 
     /// Whether something is on disk under a key, where that decides on what comes in: it was asked for before, and else each
-    /// refresh of it would throw it out once it is forgotten who did.
-    fn is_admitted_by_disk(&self, key: &Key) -> bool {
-        self.conf.admission == Admission::SecondRequest && self.store.disk.may_have(key)
+    /// refresh of it would throw it out once it is forgotten who did. Of those that vary it is not known which are there.
+    fn is_admitted_by_disk(&self, object: &StoredResponse) -> bool {
+        self.conf.admission == Admission::SecondRequest
+            && object.variant.text().is_empty()
+            && self.store.disk.may_have(&object.key)
+    }
+
+    /// Takes what was found on disk into memory. False where it does not come in.
+    pub fn promote(&self, object: Arc<StoredResponse>) -> bool {
+        let most = self.conf.max_variants as usize;
+        self.store.memory.as_ref().is_some_and(|memory| memory.put_known(object, most, true).is_ok())
     }
 
     /// Stores the newer head of a response in the place of the older one, if that is still there. False where it is to be

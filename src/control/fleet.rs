@@ -168,7 +168,7 @@ async fn apply(document: &Document, fleet: &Fleet, reloader: &Reloader) -> bool 
     is_over
 }
 
-/// Whether the text itself is at fault, wherever and whenever it is tried.
+/// Whether it is refused for good: for its text, or for a file or a privilege that it needs.
 fn is_of_text(failed: &Failed) -> bool {
     match failed {
         Failed::Problems(_) => true,

@@ -1,5 +1,5 @@
 //! What the program before this one asks until it lets go: whether the workers answer. What this one cannot serve as well
-//! as that one does, as long as that one has the folders of caches, it serves from then on, and it makes the changes that
+//! as that one does, with a cache, it serves from then on, and it makes the changes that
 //! are asked for from then on. It stands for election as soon as that one has left the cluster.
 
 use std::{io, sync::Arc, time::Duration};
@@ -83,8 +83,9 @@ impl TakeOver {
             let is_kept = keep(copy).await;
             if let Some((mut fleet, reloader)) = fleet {
                 if !is_kept {
-                    // As what is not in force yet it is written again.
-                    Arc::make_mut(&mut fleet).seen = 0;
+                    // The engine goes back to what the copy has: what is not in force is written again.
+                    let fleet = Arc::make_mut(&mut fleet);
+                    (fleet.revision, fleet.seen) = (0, 0);
                 }
                 fleet::start(fleet, shared.clone(), reloader);
             }

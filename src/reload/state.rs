@@ -186,9 +186,9 @@ pub struct Outcome {
 /// Why a reload that was asked for changed nothing.
 #[derive(Clone, Debug)]
 pub enum Failed {
-    /// The configuration is not good.
+    /// The configuration is not good, or names what this node cannot read or may not do.
     Problems(Problems),
-    /// What it needs is not to be had here and now; another time it may be.
+    /// It is good, and sockets, folders, the log or the copy are not to be had now; another time they may be.
     Lacking(Problems),
     /// It cannot be done.
     Refused(Refusal),

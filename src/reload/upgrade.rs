@@ -1,7 +1,7 @@
 //! The installed program takes this one's place, without a lost connection.
 //!
 //! It is started beside this one, is handed the sockets and what must not be forgotten, and says when it
-//! serves. Then both do, until its workers have answered too and it has lived for a moment; from then on this one drains
+//! serves. Then both do (with a cache, that one only once this one has let go), until its workers have answered too and it has lived for a moment; from then on this one drains
 //! ([decision 023](../../docs/decisions/023-upgrade-proof.md)). If it does not come to that, this one goes on and says why.
 //! Nothing else happens to the configuration meanwhile. The role in a cluster may change until the last moment, and goes
 //! over last.

@@ -206,6 +206,11 @@ impl Worker {
         self.is_ending.get() || self.current.borrow().view.shared.listener(slot).is_none()
     }
 
+    /// Whether another node is about to take over, and this one does not stop.
+    pub fn is_yielding(&self) -> bool {
+        self.is_ending.get() && !self.is_draining.get()
+    }
+
     /// Says that stopping has come to [`Stage::Draining`].
     pub fn begin_draining(&self) {
         debug_assert!(self.shared.drain.stage() >= Stage::Draining);

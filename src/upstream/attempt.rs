@@ -226,7 +226,7 @@ impl<'a> ForwardRequest<'a> {
                 }
                 Poll::Ready(()) => {
                     progress.scan = Scan::default();
-                    self.pass_interim(exchange, client, &mut progress.continue_at)?;
+                    self.pass_interim(exchange, client, progress)?;
                     if let Some(patience) = &mut self.patience {
                         patience.first = patience.then;
                         progress.waited_for = None;
@@ -301,7 +301,7 @@ impl<'a> ForwardRequest<'a> {
         &mut self,
         exchange: &mut Exchange,
         client: &mut D,
-        continue_at: &mut Option<Moment>,
+        progress: &mut Progress,
     ) -> Result<()> {
         let is_continue = exchange.response.status == 100;
         let fields = exchange.response.fields.iter();
@@ -311,7 +311,7 @@ impl<'a> ForwardRequest<'a> {
             return Err(Kind::BadResponse("too many interim responses").into());
         }
         // RFC 9110 §15.2: a proxy passes interim responses on, save a 100 that it asked for itself.
-        if client.takes_interim() && (!is_continue || continue_at.is_some()) {
+        if client.takes_interim() && (!is_continue || progress.continue_at.is_some()) {
             let head = &mut exchange.response;
             let options = ConnectionOptions::of(&head.fields)
                 .map_err(|what| ProxyError::new(Kind::BadResponse(what)))?;
@@ -327,7 +327,8 @@ impl<'a> ForwardRequest<'a> {
             self.head.expects_continue &= !is_continue;
         }
         if is_continue {
-            *continue_at = None;
+            // Now it is the client's turn, which has a time of its own.
+            progress.end_patience();
         }
         Ok(())
     }

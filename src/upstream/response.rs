@@ -336,6 +336,7 @@ fn clean(head: &mut ResponseHead, options: &ConnectionOptions, is_tunnel: bool) 
 }
 
 /// Takes out of a response's head, an interim one's too, what ends at this hop (RFC 9110 §7.6.1).
+#[inline]
 pub(super) fn take_hop(head: &mut ResponseHead, options: &ConnectionOptions, is_tunnel: bool) {
     head.fields.remove_all_known(&OF_THIS_HOP);
     match is_tunnel {

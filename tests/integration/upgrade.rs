@@ -18,7 +18,7 @@ use std::{
 
 use crate::{
     collapse::cached,
-    support::{Client, Origin, Proxy, Reply, eventually, proxy::config, write_script},
+    support::{Client, Origin, PATIENCE, Proxy, Reply, eventually, proxy::config, write_script},
 };
 
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
@@ -229,43 +229,50 @@ fn a_program_that_dies_after_a_moment_gives_back() {
 #[test]
 fn purges_hold_whichever_program_of_an_upgrade_was_asked() {
     for has_disk in [true, false] {
-        let version = Arc::new(AtomicUsize::new(0));
-        let served = version.clone();
-        let origin = Origin::start(move |_| {
-            let body = served.load(Relaxed).to_string();
-            let head = format!("Content-Length: {}\r\nCache-Control: max-age=600", body.len());
-            Reply::Bytes(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}").into_bytes())
-        });
-        let disk = format!("disk = {{ path = {:?}, size = \"1GiB\" }}", crate::support::proxy::folder());
-        let text = cached(&[origin.address()], if has_disk { &disk } else { "" });
-        let (proxy, program) = replaceable_with(crate::support::proxy::folder(), &text);
-        let real = env!("CARGO_BIN_EXE_pointsman");
-        install(
-            &program,
-            &format!("exec 3<&0\n'{real}' \"$@\" <&3 3<&- &\nsleep 1.5\nkill -KILL $!\nexit 1"),
-        );
-        proxy.signal("USR2");
-        let (mut acknowledged, mut is_over) = (0, false);
-        // Once more when it is over.
-        while !is_over {
-            is_over = proxy.count_logged("the upgrade failed, and this program keeps running") > 0;
-            (0..4).for_each(|_| drop(proxy.get("/a")));
-            let newest = version.fetch_add(1, Relaxed) + 1;
-            let mut admin = Client::connect(proxy.address("admin"));
-            let fields = "Host: localhost\r\nContent-Type: application/json\r\nContent-Length: 13";
-            let purge =
-                format!("POST /api/v1/caches/pages/purge HTTP/1.1\r\n{fields}\r\n\r\n{{\"all\": true}}");
-            // Whoever was asked may be gone.
-            if admin.try_send(purge).is_err() || admin.response("POST").status != 200 {
-                continue;
-            }
-            acknowledged += 1;
-            for response in (0..4).map(|_| proxy.get("/a")).filter(|response| response.status != 0) {
-                assert_eq!(response.text(), newest.to_string(), "disk: {has_disk}");
-            }
-        }
-        assert!(acknowledged > 1 && proxy.upgraded().is_empty());
+        assert!((0..5).any(|_| do_purges_hold(has_disk)), "it was always late");
     }
+}
+
+/// False where the next program was killed too late: it lives for two seconds, and has taken over then.
+fn do_purges_hold(has_disk: bool) -> bool {
+    let version = Arc::new(AtomicUsize::new(0));
+    let served = version.clone();
+    let origin = Origin::start(move |_| {
+        let body = served.load(Relaxed).to_string();
+        let head = format!("Content-Length: {}\r\nCache-Control: max-age=600", body.len());
+        Reply::Bytes(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}").into_bytes())
+    });
+    let disk = format!("disk = {{ path = {:?}, size = \"1GiB\" }}", crate::support::proxy::folder());
+    let text = cached(&[origin.address()], if has_disk { &disk } else { "" });
+    let (proxy, program) = replaceable_with(crate::support::proxy::folder(), &text);
+    let real = env!("CARGO_BIN_EXE_pointsman");
+    install(&program, &format!("exec 3<&0\n'{real}' \"$@\" <&3 3<&- &\nsleep 1\nkill -KILL $!\nexit 1"));
+    proxy.signal("USR2");
+    let begun = Instant::now();
+    let (mut acknowledged, mut is_over) = (0, false);
+    // Once more when it is over.
+    while !is_over {
+        if !proxy.upgraded().is_empty() {
+            return false;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the upgrade neither failed nor was over");
+        is_over = proxy.count_logged("the upgrade failed, and this program keeps running") > 0;
+        (0..4).for_each(|_| drop(proxy.get("/a")));
+        let newest = version.fetch_add(1, Relaxed) + 1;
+        let mut admin = Client::connect(proxy.address("admin"));
+        let fields = "Host: localhost\r\nContent-Type: application/json\r\nContent-Length: 13";
+        let purge = format!("POST /api/v1/caches/pages/purge HTTP/1.1\r\n{fields}\r\n\r\n{{\"all\": true}}");
+        // Whoever was asked may be gone.
+        if admin.try_send(purge).is_err() || admin.response("POST").status != 200 {
+            continue;
+        }
+        acknowledged += 1;
+        for response in (0..4).map(|_| proxy.get("/a")).filter(|response| response.status != 0) {
+            assert_eq!(response.text(), newest.to_string(), "disk: {has_disk}");
+        }
+    }
+    assert!(acknowledged > 1);
+    true
 }
 
 #[test]

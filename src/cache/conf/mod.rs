@@ -44,7 +44,7 @@ section! {
         pub heuristic: f64 = 0.1, in 0 to 1;
         /// Lifetime of 2xx responses that do not state one; 0 = do not store them. For other statuses see `ttl`.
         pub default_ttl: Duration = "0s", in "0s" to "3650d";
-        /// Lifetime of responses that do not state one, by status (`404`) or class (`5xx`); `0s` = do not store them. Those for one bad request (400, 401, 431 and the like) are in no class.
+        /// Lifetime of responses that do not state one, by status (`404`) or class (`5xx`); `0s` = do not store them. Those for one bad request (400, 401, 415 and the like) are in no class.
         pub ttl: TtlConf = {};
         /// Store only responses with these statuses (`200`, `"3xx"`); empty = all that RFC 9111 allows.
         pub store: Vec<Statuses> = [];

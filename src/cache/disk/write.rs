@@ -167,6 +167,7 @@ pub(super) fn run(shared: &Shared, stream: &Arc<WriteStream>) {
             Step::Write { chunks, bytes, end } => (chunks, bytes, end),
         };
         let is_last = end.is_some();
+        let mut replaced = end.as_ref().map_or_else(Vec::new, |end| end.replaces.clone());
         let written = write(shared, stream, &mut target, &chunks, end);
         shared.give_place(bytes);
         match written {
@@ -181,10 +182,13 @@ pub(super) fn run(shared: &Shared, stream: &Arc<WriteStream>) {
                     failed(shared, &target, &error);
                 }
                 let mut waiting = stream.lock();
+                replaced.extend(waiting.end.iter().flat_map(|end| &end.replaces));
                 if !waiting.is_given_up {
                     stream.let_go(shared, &mut waiting);
                 }
                 drop(waiting);
+                // It is older than what was served, and would be found again.
+                replaced.into_iter().for_each(|id| shared.remove_now(id));
                 return abandon(shared, &mut target);
             }
         }

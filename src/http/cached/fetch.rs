@@ -206,7 +206,7 @@ impl Fetch {
             Some(response) => source.object(response.clone(), Origin::Unasked, |rules| {
                 if self.cache.survives(&response.key, &response.entry.head.fields, rules) {
                     // One that another has overtaken stays where it is.
-                    if self.cache.put(response.clone()).is_ok() {
+                    if self.cache.promote(response.clone()) {
                         self.cache.store.promoted.fetch_add(1, Relaxed);
                     }
                 }

@@ -54,6 +54,8 @@ pub struct Connection {
 /// How long a connection whose listener closes goes on where its last response did not say so: the next request may be on
 /// its way.
 const KEPT: Duration = Duration::from_millis(300);
+/// The same before another node takes over: less than `listen::yielding` waits at last.
+const KEPT_YIELDING: Duration = Duration::from_millis(40);
 
 /// What becomes of a connection after a request.
 enum Next {
@@ -166,7 +168,9 @@ impl Connection {
                 false => (timeouts.header, None),
                 // Its client was told that it is kept, and may have asked again already.
                 true if self.worker.is_closing(self.listener) => {
-                    (self.worker.connections.idle_until().since(Moment::now()).max(KEPT), None)
+                    // Where its address is about to leave, its end must be told before that.
+                    let least = if self.worker.is_yielding() { KEPT_YIELDING } else { KEPT };
+                    (self.worker.connections.idle_until().since(Moment::now()).max(least), None)
                 }
                 true if idle > parked::AFTER && self.is_parkable() => {
                     (parked::AFTER, Some(Moment::recent().plus(idle)))

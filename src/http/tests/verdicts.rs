@@ -191,6 +191,29 @@ fn client_that_sends_slowly_makes_no_backend_look_slow() {
     }
 }
 
+/// From the backend's 100 on it is the client's turn, which has its own time.
+#[test]
+fn client_told_to_go_on_may_take_its_time() {
+    run(async || {
+        let answer = [Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")];
+        let stage = Stage::new("", &format!("{ROUTE}min_rate = 0\n"), &answer);
+        stage.answer_early(b"HTTP/1.1 100 Continue\r\n\r\n", Duration::ZERO);
+        let (mut client, mut connection) = stage.connect();
+        tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+        let head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+        client.write_all(head).await.unwrap();
+        sleep(Duration::from_secs(5)).await;
+        client.write_all(b"whole").await.unwrap();
+        let mut answer = Vec::new();
+        let _ = client.read_to_end(&mut answer).await;
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.starts_with("HTTP/1.1 100 ") && text.contains("HTTP/1.1 200 "), "{text}");
+        let row = &stage.worker.snapshot().shared.upstreams[0].own[0][0].row;
+        let average = row.average(Moment::now()).unwrap();
+        assert!(average < Duration::from_secs(1), "{average:?}");
+    });
+}
+
 #[test]
 fn use_all_holds_while_only_one_without_weight_is_healthy() {
     run(async || {

@@ -47,7 +47,7 @@ struct Waits {
 /// What becomes of a datagram.
 #[derive(Debug)]
 pub(in crate::l4) enum Offer {
-    /// It waits for others. So many datagrams that had waited for longer are dropped for it.
+    /// It waits for others. So many datagrams of the oldest are dropped for it, itself among them where it is one of those.
     Waits(u64),
     /// With it the hello is whole.
     Whole(ClientHello, Vec<Box<[u8]>>),

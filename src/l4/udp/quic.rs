@@ -167,9 +167,10 @@ impl Relay {
         };
         let offer = self.waiting.borrow_mut().offer(client, (long, version), one.bytes, now);
         let (hello, before) = match offer {
-            Offer::Waits(0) => return Ok(()),
-            // It waits, and these others went for it.
-            Offer::Waits(count) => return Err((Dropped::QuicWaiting, count)),
+            Offer::Waits(gone) => {
+                self.worker.series.datagrams.drop(Dropped::QuicWaiting, gone);
+                return Ok(());
+            }
             Offer::Dropped(why, count) => return Err((why, count)),
             Offer::Whole(hello, before) => (hello, before),
         };

@@ -92,7 +92,11 @@ impl Builder<'_> {
         let begins = is_new || comes_again;
         let other_form = before.filter(|_| begins).and_then(|before| other_form(before, &conf.address));
         if let Some(other) = other_form {
-            shared.inherit(&other.shared);
+            shared.inherit(&other.shared, Moment::now());
+            // Those of a name are one backend again.
+            if matches!(conf.address, Address::Host { .. }) {
+                shared.inherit_failures(&other.shared);
+            }
         }
         let check = upstream.health_check.as_ref();
         if begins && (other_form.is_none() || check.is_none()) {
@@ -266,6 +270,23 @@ mod tests {
             let more =
                 named(&registry, initial, &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"], Some(&second));
             assert_eq!(states(&more)[2], (initial == "up", false));
+        }
+    }
+
+    /// A server that joins a failing one has done nothing.
+    #[test]
+    fn ejection_of_a_name_is_not_that_of_each_address() {
+        let registry = Registry::new(1);
+        let one = named(&registry, "up", &[], None);
+        let shared = &one.upstreams[0].backends[0].shared;
+        shared.ejected_until.store(u64::MAX, Relaxed);
+        shared.failures_in_a_row.store(4, Relaxed);
+        let several = named(&registry, "up", &["10.0.0.1:80", "10.0.0.2:80"], Some(&one));
+        let backends = &several.upstreams[0].backends;
+        assert_eq!(backends.len(), 2);
+        for shared in backends.iter().map(|it| &it.shared) {
+            let is = (shared.ejected_until.load(Relaxed), shared.failures_in_a_row.load(Relaxed));
+            assert_eq!(is, (0, 0));
         }
     }
 

@@ -35,6 +35,7 @@ impl BackendHost {
     }
 
     /// What this backend gets, which may not be known; `None` where that is what the client sent.
+    #[inline]
     pub fn of<'a>(&'a self, backend: Option<&'a Backend>) -> Option<Cow<'a, str>> {
         match self {
             Self::Client => None,

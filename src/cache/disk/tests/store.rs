@@ -354,14 +354,15 @@ fn what_is_not_ours_is_left_alone() {
 fn an_error_of_the_disk_loses_objects_and_nothing_else() {
     let folder = Temporary::new();
     let disk = open(folder.path(), ROOMY);
-    let (kept, lost) = (store(&disk, 1, 1, 100, &[]), store(&disk, 2, 2, 100, &[]));
+    let [kept, lost, replaced] = [1, 2, 4].map(|key: u64| store(&disk, u128::from(key), key, 100, &[]));
     fs::rename(folder.path().join("new"), folder.path().join("away")).unwrap();
     fs::write(folder.path().join("new"), "no folder").unwrap();
-    write(&disk, 3, 3, 3000, &[kept]);
+    write(&disk, 3, 3, 3000, &[replaced]);
     until("it was given up", || disk.stats().given_up == 1);
     until_written(&disk);
     assert_eq!((disk.stats().io_errors, disk.find(3)), (1, Vec::new()));
-    assert!(check(&disk, kept).is_some(), "what it was to replace is still there");
+    assert!(check(&disk, replaced).is_none(), "what it was to replace is older than what was served");
+    assert!(check(&disk, kept).is_some());
     fs::remove_file(folder.path().join("new")).unwrap();
     fs::rename(folder.path().join("away"), folder.path().join("new")).unwrap();
     store(&disk, 3, 3, 3000, &[]);
