@@ -3,7 +3,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    iter::repeat,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
@@ -17,13 +16,13 @@ use super::{
 };
 use crate::{
     account,
-    backend::{Address, Admin},
+    backend::Admin,
     cache::store::{Cache, Change, Store},
     listen::{admin_sockets::Each, bind::Bound, listener_sockets::Acquired, mailbox::Message},
     moment::Moment,
     runtime::{ListenerId, Snapshot, registry::Live},
     telemetry::program_log,
-    upstream::{Upstream, conf::BackendState},
+    upstream::conf::BackendState,
 };
 
 impl Engine {
@@ -148,9 +147,7 @@ pub(super) fn settle_states(snapshot: &Snapshot, before: Option<&Snapshot>) {
             continue;
         }
         upstream.queue.set_most(upstream.conf.queue.size as usize);
-        let is_added = old.map(|old| added(upstream, old)).into_iter().flatten().chain(repeat(false));
-        for ((backend, conf), is_added) in upstream.backends.iter().zip(&upstream.conf.backend).zip(is_added)
-        {
+        for (backend, conf) in upstream.backends.iter().zip(&upstream.conf.backend) {
             let state = match conf.state {
                 BackendState::Enabled => Admin::Enabled,
                 BackendState::Draining => Admin::Draining,
@@ -158,6 +155,8 @@ pub(super) fn settle_states(snapshot: &Snapshot, before: Option<&Snapshot>) {
             };
             let was = backend.shared.admin.swap(state as u8, Relaxed);
             let comes_back = state == Admin::Enabled && was != Admin::Enabled as u8;
+            // What stood there in another form, as a name or as its addresses, is known too.
+            let is_added = old.is_some() && !backend.shared.is_known.load(Relaxed);
             if comes_back || is_added {
                 // It may be cold. One that is ejected for longer has a later beginning.
                 backend.shared.up_since.fetch_max(now.0, Relaxed);
@@ -168,22 +167,6 @@ pub(super) fn settle_states(snapshot: &Snapshot, before: Option<&Snapshot>) {
         // There may be room for those who wait, or nothing to wait for.
         upstream.queue.call_if_free(now);
     }
-}
-
-/// For each backend whether the generation before did not have it. The addresses of a name that was one backend are what was
-/// there under the name, and a name that is one backend is what was there at its addresses.
-fn added(upstream: &Upstream, old: &Upstream) -> Vec<bool> {
-    let names =
-        old.backends.iter().map(|it| (matches!(it.address, Address::OfName { .. }), it.address.configured()));
-    let names: HashSet<(bool, String)> = names.collect();
-    let was_there = |address: &Address| match address {
-        Address::OfName { .. } => names.contains(&(false, address.configured())),
-        Address::Host { .. } => names.contains(&(true, address.configured())),
-        Address::Unix(_) | Address::Srv(_) => false,
-    };
-    let map = upstream.map_from(old);
-    let backends = upstream.backends.iter().zip(map);
-    backends.map(|(backend, from)| from.is_none() && !was_there(&backend.address)).collect()
 }
 
 #[cfg(test)]
