@@ -23,7 +23,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::runtime::overrides::Reason;
+use crate::{runtime::overrides::Reason, schema::regular_file::BESIDE};
 
 /// Why the file was not replaced. It is as it was.
 #[derive(Debug)]
@@ -134,17 +134,14 @@ impl Drop for Lock {
 /// Whether a file of this name is one that is about to be renamed, of which a watcher need take no notice.
 pub fn is_temporary(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
-    name.starts_with(b".") && name.ends_with(SUFFIX.as_bytes())
+    name.starts_with(b".") && name.ends_with(BESIDE.as_bytes())
 }
-
-/// What the name of a temporary file ends in.
-const SUFFIX: &str = ".pointsman-new";
 
 /// `.NAME.pointsman-new`
 fn temporary_name(target: &Path) -> OsString {
     let mut name = OsString::from(".");
     name.push(target.file_name().unwrap_or_default());
-    name.push(SUFFIX);
+    name.push(BESIDE);
     name
 }
 

@@ -8,14 +8,15 @@ use std::{
     path::Path,
 };
 
+use crate::schema::regular_file::BESIDE;
+
 /// Replaces a file, or makes it: whoever reads it, and whatever happens meanwhile, it is the old one or the new one.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    // Each program has one of its own: during an upgrade there are two. The ending is one of which nobody takes notice who
-    // watches the folder.
+    // Each program has one of its own: during an upgrade there are two.
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.pointsman-new", std::process::id()));
+    name.push(format!(".{}{BESIDE}", std::process::id()));
     let beside = folder.join(name);
     let written = write_new(&beside, bytes).and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
