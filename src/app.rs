@@ -75,7 +75,10 @@ pub fn run(
     let (snapshot, overrides, names) = first(&loaded.config, before.as_ref(), &registry, &tickets)?;
     open_caches(&loaded, &snapshot, before.is_some())?;
     account::set_limit(snapshot.config.runtime.memory.0);
-    let is_waiting = before.is_some() && leave_to_before(&snapshot, &registry);
+    let is_waiting = before.is_some() && serves_later(&snapshot);
+    if before.is_some() {
+        registry.changes.leave_to(Maker::Before);
+    }
     let log = Arc::new(access_log(&loaded, &snapshot)?);
     let shared = Arc::new(Shared {
         snapshot: ArcSwap::from_pointee(snapshot),
@@ -136,10 +139,9 @@ fn kept_at_once(copy: Option<KeptCopy>, takes_over: bool) -> Result<Option<KeptC
     Ok(None)
 }
 
-/// Leaves changes to the program before this one, until it lets go. Whether requests are left to it too: without what is in a
-/// folder it serves better, and what both had in memory would be purged in one of them only.
-fn leave_to_before(snapshot: &Snapshot, registry: &Registry) -> bool {
-    registry.changes.leave_to(Maker::Before);
+/// Whether requests are left to the program before this one until it lets go: without what is in a folder it serves better,
+/// and what both had in memory would be purged in one of them only.
+fn serves_later(snapshot: &Snapshot) -> bool {
     snapshot.caches.iter().any(|cache| cache.is_storing)
 }
 

@@ -135,6 +135,7 @@ impl Memory {
 
     /// Stores an object in the place of the one of the same key and variant; with more than `most` variants the
     /// oldest leaves.
+    #[cfg(test)]
     pub fn put(&self, object: Arc<StoredResponse>, most: usize) -> Result<(), Rejected> {
         self.put_known(object, most, false)
     }

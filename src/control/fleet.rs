@@ -139,7 +139,7 @@ async fn apply(document: &Document, fleet: &Fleet, reloader: &Reloader) -> bool 
     let revision = document.revision;
     put_back(reloader).await;
     let replaced = reloader.replace_copy(document.text.as_str().into()).await;
-    let is_over = replaced.as_ref().err().is_none_or(is_of_text);
+    let is_over = replaced.as_ref().err().is_none_or(is_for_good);
     {
         let mut told = fleet.lock();
         told.is_waiting = false;
@@ -169,7 +169,7 @@ async fn apply(document: &Document, fleet: &Fleet, reloader: &Reloader) -> bool 
 }
 
 /// Whether it is refused for good: for its text, or for a file or a privilege that it needs.
-fn is_of_text(failed: &Failed) -> bool {
+fn is_for_good(failed: &Failed) -> bool {
     match failed {
         Failed::Problems(_) => true,
         // A bug would come again every time.

@@ -169,6 +169,11 @@ fn end_that_comes_with_the_deadline_blames_nobody() {
     }
 }
 
+/// How long the backend seems to take for a response.
+fn average(stage: &Stage) -> Duration {
+    stage.worker.snapshot().shared.upstreams[0].own[0][0].row.average(Moment::now()).unwrap()
+}
+
 #[test]
 fn client_that_sends_slowly_makes_no_backend_look_slow() {
     for (begin, rest) in [(&b"ab"[..], &b"cde"[..]), (b"", b"abcde"), (b"abcde", b"")] {
@@ -184,9 +189,7 @@ fn client_that_sends_slowly_makes_no_backend_look_slow() {
             let mut answer = Vec::new();
             let _ = client.read_to_end(&mut answer).await;
             assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
-            let row = &stage.worker.snapshot().shared.upstreams[0].own[0][0].row;
-            let average = row.average(Moment::now()).unwrap();
-            assert!(average < Duration::from_secs(1), "{average:?}");
+            assert!(average(&stage) < Duration::from_secs(1), "{:?}", average(&stage));
         });
     }
 }
@@ -208,9 +211,7 @@ fn client_told_to_go_on_may_take_its_time() {
         let _ = client.read_to_end(&mut answer).await;
         let text = String::from_utf8_lossy(&answer);
         assert!(text.starts_with("HTTP/1.1 100 ") && text.contains("HTTP/1.1 200 "), "{text}");
-        let row = &stage.worker.snapshot().shared.upstreams[0].own[0][0].row;
-        let average = row.average(Moment::now()).unwrap();
-        assert!(average < Duration::from_secs(1), "{average:?}");
+        assert!(average(&stage) < Duration::from_secs(1), "{:?}", average(&stage));
     });
 }
 
