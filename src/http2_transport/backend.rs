@@ -25,7 +25,7 @@ pub struct BackendConnection {
     state: RefCell<State>,
     /// Who waits for it to begin.
     waiting: RefCell<Vec<Waker>>,
-    /// How many of them there are.
+    /// How many were promised it, and have not opened their streams.
     promised: Cell<usize>,
 }
 
@@ -106,13 +106,17 @@ impl BackendConnection {
         }
     }
 
-    /// Counts one who waits for it to begin, until that is dropped.
-    pub fn promise(self: &Rc<Self>) -> Promise {
+    /// Counts one who is to open a stream of it, and waits where it has not begun.
+    pub fn promise(&self) {
         self.promised.set(self.promised.get() + 1);
-        Promise(self.clone())
     }
 
-    /// How many wait for it to begin.
+    /// One who was counted has opened its stream, or has left.
+    pub fn take_promise_back(&self) {
+        self.promised.set(self.promised.get().saturating_sub(1));
+    }
+
+    /// How many were promised it, and have not opened their streams.
     pub fn promised(&self) -> usize {
         self.promised.get()
     }
@@ -175,15 +179,5 @@ impl BackendConnection {
 
     fn wake_waiting(&self) {
         self.waiting.take().into_iter().for_each(Waker::wake);
-    }
-}
-
-/// One who waits for a connection to begin.
-#[derive(Debug)]
-pub struct Promise(Rc<BackendConnection>);
-
-impl Drop for Promise {
-    fn drop(&mut self) {
-        self.0.promised.set(self.0.promised.get() - 1);
     }
 }

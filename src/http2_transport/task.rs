@@ -187,7 +187,9 @@ impl Task {
             }
             Phase::Busy if is_idle && takes_streams => self.become_idle(),
             // Nothing is under way, and nothing will be.
-            Phase::Busy | Phase::Pinged | Phase::Idle if is_idle && !takes_streams => self.close(),
+            Phase::Begin | Phase::Busy | Phase::Pinged | Phase::Idle if is_idle && !takes_streams => {
+                self.close();
+            }
             Phase::Begin | Phase::Busy | Phase::Pinged | Phase::Idle | Phase::Closing => {}
         }
     }
@@ -298,15 +300,19 @@ mod tests {
         });
     }
 
+    const TIMES: Times = Times {
+        begin: Duration::from_secs(1),
+        idle: Duration::from_secs(60),
+        ping_interval: Duration::from_secs(10),
+        ping_timeout: Duration::from_secs(2),
+    };
+
     /// A connection whose backend has said its settings, and the backend.
     async fn begun() -> (Rc<BackendConnection>, UnixStream) {
         let (mut backend, ours) = UnixStream::pair().unwrap();
         let connection = BackendConnection::new(HeadLimits::default());
-        let second = Duration::from_secs(1);
-        let times =
-            Times { begin: second, idle: 60 * second, ping_interval: 10 * second, ping_timeout: 2 * second };
         let stream = Stream::Plain(Plain::Unix(ours));
-        spawn_local(run(connection.clone(), stream, times, None));
+        spawn_local(run(connection.clone(), stream, TIMES, None));
         backend.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
         poll_fn(|cx| connection.poll_begun(cx)).await.unwrap();
         (connection, backend)
@@ -370,6 +376,19 @@ mod tests {
             backend.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
             sleep(Duration::from_secs(40)).await;
             assert!(connection.takes_streams(), "it waits for the next exchange");
+        });
+    }
+
+    /// Who waited for it has left, and so has its backend from the configuration.
+    #[test]
+    fn a_connection_retired_before_it_begins_ends_at_once() {
+        run_paused(async || {
+            let (_backend, ours) = UnixStream::pair().unwrap();
+            let connection = BackendConnection::new(HeadLimits::default());
+            connection.retire();
+            run(connection.clone(), Stream::Plain(Plain::Unix(ours)), TIMES, None).await;
+            // Not that there were no settings in time.
+            assert_eq!(connection.failure().map(|it| it.kind), Some(Kind::Reset));
         });
     }
 }

@@ -105,6 +105,7 @@ impl ForwardRequest<'_> {
                 }
                 Next::New => permit.begin_http2(),
             };
+            let promise = pool.promise(&connection);
             if connection.is_beginning() {
                 let begun = self.target.wait_begun(&connection, client).await?;
                 if let Err(failure) = begun {
@@ -113,12 +114,11 @@ impl ForwardRequest<'_> {
                 }
             }
             if self.head.websocket.is_some() && !connection.takes_websockets() {
-                pool.let_go(&connection);
                 return Ok(None);
             }
             let is_tls = self.target.worker_upstream.upstream.tls.is_some();
             let opened = self.head.open(&connection, exchange, is_tls, self.upload.is_sent());
-            pool.let_go(&connection);
+            drop(promise);
             if let Some(stream) = opened {
                 permit.count_stream();
                 exchange.facts.backend_version = Some(HttpVersion::Http2);
@@ -141,7 +141,6 @@ impl super::acquire::Acquire<'_> {
         connection: &Rc<BackendConnection>,
         client: &mut D,
     ) -> Result<std::result::Result<(), Failure>> {
-        let _promise = connection.promise();
         self.set_connect_deadline(client);
         poll_fn(|cx| {
             if let Poll::Ready(begun) = connection.poll_begun(cx) {

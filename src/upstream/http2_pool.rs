@@ -69,12 +69,10 @@ impl Http2Pool {
         self.connections.borrow_mut().push(connection);
     }
 
-    /// One who waited for a connection has opened its stream, or has no use for it: where the backend is gone and nobody
-    /// else was promised it, it takes nothing more.
-    pub fn let_go(&self, connection: &BackendConnection) {
-        if self.is_closed.get() && connection.promised() == 0 {
-            connection.retire();
-        }
+    /// Promises a connection to one who is to open a stream of it, and waits where it has not begun.
+    pub fn promise<'a>(&'a self, connection: &'a BackendConnection) -> Promise<'a> {
+        connection.promise();
+        Promise { pool: self, connection }
     }
 
     /// Whether the backend said last that it speaks HTTP/1.1.
@@ -103,6 +101,71 @@ impl Http2Pool {
     /// wait for take these yet.
     pub fn close(&self) {
         self.is_closed.set(true);
-        self.connections.borrow().iter().for_each(|connection| self.let_go(connection));
+        self.end_unpromised();
+    }
+
+    /// Where the backend is gone, connections that nobody was promised take nothing more.
+    fn end_unpromised(&self) {
+        if self.is_closed.get() {
+            let connections = self.connections.borrow();
+            connections.iter().filter(|it| it.promised() == 0).for_each(|it| it.retire());
+        }
+    }
+}
+
+/// One who was promised a connection: dropped when it has opened its stream, has no use for it, or has left.
+#[derive(Debug)]
+pub struct Promise<'a> {
+    pool: &'a Http2Pool,
+    connection: &'a BackendConnection,
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        self.connection.take_promise_back();
+        self.pool.end_unpromised();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::h1::HeadLimits;
+
+    fn added(pool: &Http2Pool) -> Rc<BackendConnection> {
+        let connection = BackendConnection::new(HeadLimits::default());
+        pool.add(connection.clone());
+        connection
+    }
+
+    #[test]
+    fn a_closed_pool_ends_what_its_last_waiter_has_left() {
+        let pool = Http2Pool::default();
+        let connection = added(&pool);
+        let (one, other) = (pool.promise(&connection), pool.promise(&connection));
+        pool.close();
+        drop(one);
+        assert!(connection.takes_streams(), "somebody waits for it");
+        assert!(connection.is_beginning());
+        drop(other);
+        assert!(!connection.takes_streams());
+    }
+
+    #[test]
+    fn a_closed_pool_ends_what_was_made_beside_another() {
+        let pool = Http2Pool::default();
+        pool.close();
+        let (connection, beside) = (added(&pool), added(&pool));
+        drop(pool.promise(&connection));
+        assert!(!connection.takes_streams());
+        assert!(!beside.takes_streams());
+    }
+
+    #[test]
+    fn a_pool_keeps_what_its_last_waiter_has_left() {
+        let pool = Http2Pool::default();
+        let connection = added(&pool);
+        drop(pool.promise(&connection));
+        assert!(connection.takes_streams(), "it is for the next exchange");
     }
 }
