@@ -209,6 +209,8 @@ pub struct Shared {
     /// When it last gave a session of datagrams its first answer, over all workers and to within [`ANSWER_STEP`]; 0 =
     /// never. Written by `l4`.
     pub answered_at: AtomicU64,
+    /// Hash of the client whose datagrams it left without an answer last, since then; 0 = none. Written by `l4`.
+    pub silent_to: AtomicU64,
     /// What `health` remembers of ejections; locked only when one begins or ends.
     pub ejections: Mutex<Ejections>,
     /// What was counted of its health.
@@ -242,6 +244,7 @@ impl Default for Shared {
             row_ended_at: AtomicU64::new(0),
             came_whole_at: AtomicU64::new(0),
             answered_at: AtomicU64::new(0),
+            silent_to: AtomicU64::new(0),
             ejections: Mutex::default(),
             health_counts: HealthCounts::default(),
             latency: RecentLatency::default(),
@@ -279,7 +282,15 @@ impl Shared {
         // Of two workers at once the earlier may be left; they are no further apart than a step.
         if Moment(self.answered_at.load(Relaxed)).plus(ANSWER_STEP) <= now {
             self.answered_at.store(now.0, Relaxed);
+            self.silent_to.store(0, Relaxed);
         }
+    }
+
+    /// Notes that a client, whose hash this is, had no answer. Gives whether the one that had none before it, since the
+    /// last first answer, is another.
+    pub fn note_silence(&self, client: u64) -> bool {
+        let before = self.silent_to.swap(client, Relaxed);
+        before != 0 && before != client
     }
 
     /// Whether any session of datagrams had its first answer at that moment or later.

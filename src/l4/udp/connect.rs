@@ -18,7 +18,10 @@ use crate::{
     net::dial,
     runtime::flows::Flow,
     telemetry::{datagrams::Dropped, metrics::Outcome},
-    upstream::{Permit as Place, WorkerUpstream, acquire::Acquire, affinity::key_of_client, verdict},
+    upstream::{
+        Permit as Place, WorkerUpstream, acquire::Acquire, affinity::key_of_client, sessions::client_hash,
+        verdict,
+    },
 };
 
 /// A place at a backend, and a socket that is for it alone.
@@ -129,10 +132,10 @@ fn pick(
     Err(Dropped::NoBackend)
 }
 
-/// A backend's first answer to a session.
-pub(super) fn answered(place: &Place, waited: Duration, now: Moment) {
+/// A backend's first answer to a session of this client.
+pub(super) fn answered(place: &Place, client: IpAddr, waited: Duration, now: Moment) {
     let (worker_upstream, index) = (place.worker_upstream(), place.index());
-    worker_upstream.upstream.sessions.note_answer();
+    worker_upstream.upstream.sessions.note_answer(client_hash(client));
     if let Some(backend) = place.backend() {
         backend.shared.note_answer(now);
     }
@@ -145,9 +148,16 @@ pub(super) fn answered(place: &Place, waited: Duration, now: Moment) {
     worker_upstream.record_health(index, Verdict::Success, now);
 }
 
-/// Whether a backend has given any session its first answer since then.
-pub(super) fn has_answered_since(place: &Place, moment: Moment) -> bool {
-    place.backend().is_some_and(|backend| backend.shared.has_answered_since(moment))
+/// Whether a backend is to blame that this client, which asked then, has no answer: it has given no session its first
+/// answer since; and what it leaves unanswered is not one client's alone, or is one's that was answered before
+/// (`docs/decisions/048`, `docs/decisions/050`).
+pub(super) fn is_to_blame(place: &Place, client: IpAddr, asked: Moment) -> bool {
+    let Some(backend) = place.backend().filter(|backend| !backend.shared.has_answered_since(asked)) else {
+        return false;
+    };
+    let client = client_hash(client);
+    let is_another = backend.shared.note_silence(client);
+    is_another || place.worker_upstream().upstream.sessions.has_answered_to(client)
 }
 
 /// A backend failed a session.

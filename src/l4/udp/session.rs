@@ -247,19 +247,20 @@ impl Session {
             if self.is_bound() {
                 return;
             }
-            connect::answered(&backend.place, now.since(asked.unwrap_or(self.started)), now);
+            let waited = now.since(asked.unwrap_or(self.started));
+            connect::answered(&backend.place, self.peer_address().ip(), waited, now);
         }
     }
 
-    /// The backend did not answer in time: what the client sends next goes to another. It is to blame only where it has
-    /// answered nobody else since: strangers can send what every server drops in silence (`docs/decisions/048`).
+    /// The backend did not answer in time: what the client sends next goes to another. That need not be its fault:
+    /// strangers can send what every server drops in silence.
     pub(super) fn unanswered(&mut self, asked: Moment, now: Moment) {
         let upstream = self.snapshot.shared.upstreams.get(self.upstream);
         if !upstream.is_some_and(|upstream| upstream.sessions.has_answered()) {
             return;
         }
         match &self.backend {
-            Some(backend) if connect::has_answered_since(&backend.place, asked) => {
+            Some(backend) if !connect::is_to_blame(&backend.place, self.peer_address().ip(), asked) => {
                 connect::unheard(&backend.place);
                 self.error = Some(Kind::ResponseTimeout);
                 self.backend = None;

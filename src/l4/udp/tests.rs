@@ -81,9 +81,14 @@ impl Stage {
         self.relay.table.borrow().len()
     }
 
-    /// Another client than those before.
+    /// Another client than those before, at the same address.
     fn another_client(&self) -> UdpSocket {
-        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        self.client_at("127.0.0.1")
+    }
+
+    /// Another client at this address.
+    fn client_at(&self, address: &str) -> UdpSocket {
+        let client = UdpSocket::bind((address, 0)).unwrap();
         client.connect(self.listening.socket().local.unwrap()).unwrap();
         client
     }
@@ -234,6 +239,37 @@ fn silence_to_strangers_counts_only_where_nobody_is_answered() {
         let dead = stage.ask(b"question").unwrap().0;
         thread::sleep(2 * ANSWER_STEP);
         assert_ne!(stage.serve(b"question"), dead);
+        stage.wait_in_vain();
+        assert_eq!(stage.ejected(), [dead]);
+    });
+}
+
+/// Nobody else asks meanwhile.
+#[test]
+fn silence_to_one_stranger_alone_ejects_nothing() {
+    run(|| {
+        let stage = Stage::new(UDP);
+        assert_ne!(stage.serve(b"question"), stage.serve(b"question"));
+        thread::sleep(2 * ANSWER_STEP);
+        let stranger = || stage.client_at("127.0.0.2");
+        let asked = [(); 4].map(|()| stage.ask_as(&stranger(), b"\0").unwrap().0);
+        assert!(asked.contains(&0) && asked.contains(&1));
+        stage.wait_in_vain();
+        assert_eq!(stage.ejected(), [0; 0]);
+        // Silence to another one as well looks like the end of the backend.
+        let dead = stage.ask_as(&stage.client_at("127.0.0.3"), b"question").unwrap().0;
+        stage.wait_in_vain();
+        assert_eq!(stage.ejected(), [dead]);
+    });
+}
+
+#[test]
+fn silence_to_one_client_counts_if_it_was_answered_before() {
+    run(|| {
+        let stage = Stage::new(UDP);
+        assert_ne!(stage.serve(b"question"), stage.serve(b"question"));
+        thread::sleep(2 * ANSWER_STEP);
+        let dead = stage.ask(b"question").unwrap().0;
         stage.wait_in_vain();
         assert_eq!(stage.ejected(), [dead]);
     });
