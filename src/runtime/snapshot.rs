@@ -175,7 +175,8 @@ pub struct Route {
     pub tunnel_idle: Duration,
     /// How long a tunnel may be silent of which one side has ended.
     pub half_close_timeout: Duration,
-    /// Bytes per second that a client must keep while a backend, or a place of the route, is held for it; 0 = any.
+    /// Bytes per second that a client must keep while a backend, a place of the route, or memory for what is fetched through
+    /// a cache, is held for it; 0 = any.
     pub min_rate: u64,
     /// Whether to send `Forwarded`.
     pub forwarded: bool,

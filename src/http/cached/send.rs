@@ -130,7 +130,8 @@ async fn send<D: Downstream>(
     (reply.cache_status, reply.age) = (Some(status), age);
     let mut patience = request.context.patience(exchange);
     if matches!(source, Source::Stored(..)) {
-        // It comes from no backend: only a place of the route may be held for who takes it slowly.
+        // It comes from no backend: only a place of the route may be held for who takes it slowly. Readers of a fill are
+        // held to the rate also when the backend is done, for what they have yet to read counts as the fill's memory.
         patience.min_rate = request.context.route.min_rate_of_place();
     }
     respond::send(&reply, source, patience, exchange, client).await

@@ -18,8 +18,8 @@ pub struct Patience {
     pub backend: Duration,
     /// While the client takes nothing; without end for one whose pace does not matter.
     pub client: Option<Duration>,
-    /// Bytes per second that the client must take while it is waited for, and a backend, or a place of the route, is held;
-    /// 0 = any.
+    /// Bytes per second that the client must take while it is waited for, and a backend, a place of the route, or what a
+    /// fill brought, is held; 0 = any.
     pub min_rate: u64,
     /// Whether the client has one of the places of its route, which it holds to the end.
     pub holds_place: bool,

@@ -272,6 +272,35 @@ fn a_trickling_reader_frees_the_backend_by_the_least_rate() {
     });
 }
 
+/// What is fetched is held for who reads it, also when the backend is done.
+#[test]
+fn slow_reader_of_a_fetch_is_cut_off() {
+    let caches = "[[cache]]\nname = \"pages\"\nmemory = \"16MiB\"\nmax_object = \"8MiB\"\n";
+    let script = [
+        Act::Send(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=86400\r\nContent-Length: 4000000\r\n\r\n"),
+        Act::Send(&[b'x'; 4_000_000]),
+    ];
+    run(async || {
+        let route = format!("{caches}{ROUTE}cache = \"pages\"\nmin_rate = \"64KiB\"\n");
+        let stage = Stage::new("", &route, &script);
+        let (mut client, mut connection) = stage.connect();
+        let served = tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+        client.write_all(GET).await.unwrap();
+        let reading = tokio::task::spawn_local(async move {
+            let (mut room, mut length) = ([0; 8192], 0);
+            while let Ok(more @ 1..) = client.read(&mut room).await {
+                length += more;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            length
+        });
+        let _ = served.await.unwrap();
+        let length = reading.await.unwrap();
+        assert!(length < 4_000_000, "{length} bytes");
+        stage.assert_all_is_given_back("a slow reader of what is fetched").await;
+    });
+}
+
 /// What is stored holds nothing for who takes it slowly.
 #[test]
 fn trickling_reader_of_a_stored_response_is_not_cut_off() {

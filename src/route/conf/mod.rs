@@ -98,7 +98,7 @@ section! {
         pub half_close_timeout: Duration = "60s", in "1ms" to "365d";
         /// Send `Forwarded` (RFC 7239) too.
         pub forwarded: bool = false;
-        /// Slowest rate, in bytes per second, at which a client may send a request body or receive a response while it occupies a backend, or one of the places of `max_in_flight`. The average counts only the time spent waiting for the client, after a grace period of ten seconds. 0 = no minimum.
+        /// Slowest rate, in bytes per second, at which a client may send a request body or receive a response while it occupies a backend, one of the places of `max_in_flight`, or memory for a body that is fetched through a cache. The average counts only the time spent waiting for the client, after a grace period of ten seconds. 0 = no minimum.
         pub min_rate: Size = "240B", in "0" to "1GiB";
         /// Time limit for the whole exchange; 504 when exceeded. 0 = no limit. An event stream that has begun is not cut off.
         pub timeout: Duration = "0s", in "0s" to "365d";
