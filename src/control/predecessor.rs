@@ -19,6 +19,7 @@ use crate::{
     listen::{
         handover::{ASK_WORKERS, Predecessor, TAKE_SESSIONS, at, taken_cluster},
         mailbox::{Change, Mailboxes, Message},
+        yielding,
     },
     moment::Moment,
     reload::{Reloader, engine::Engine},
@@ -121,6 +122,8 @@ async fn answer(
         // A worker ends only with the program.
         let _ = mailboxes.send(worker, Message::Published(change));
     }
+    // The sockets are the same ones: where that program was killed while it held clients back, the kernel still does.
+    yielding::end(mailboxes);
 }
 
 async fn converse(
@@ -194,7 +197,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::listen::handover;
+    use crate::listen::{handover, mailbox::Yielding};
 
     /// What this program begins with where the one before says these lines, and then is gone or silent.
     fn told(lines: &[&str], is_gone: bool) -> Vec<Option<Value>> {
@@ -259,6 +262,20 @@ mod tests {
             assert_eq!(told.recv().await, Some(None));
             drop(before);
             answering.await.unwrap();
+        });
+    }
+
+    /// It may have been killed while it did, in the middle of a step-down.
+    #[test]
+    fn nobody_is_held_back_once_the_program_before_is_gone() {
+        LocalRuntime::new().unwrap().block_on(async {
+            let (before, own) = std::os::unix::net::UnixStream::pair().unwrap();
+            drop(before);
+            let (sender, mut told) = unbounded_channel();
+            let mailboxes = Mailboxes::new(vec![sender]);
+            answer(own, true, &mailboxes, (vec![Change::default()], Vec::new()), |_| ()).await;
+            assert!(matches!(told.try_recv(), Ok(Message::Published(_))));
+            assert!(matches!(told.try_recv(), Ok(Message::Yield(Yielding::No, _))), "of all sockets");
         });
     }
 
