@@ -92,7 +92,7 @@ pub fn run(
         shared: shared.clone(),
         tickets: tickets.clone(),
         mailboxes: mailboxes.clone(),
-        sockets: Sockets::new(handed),
+        sockets: Sockets::new(handed, before.is_some()),
         admin: handed_admin,
         origin,
         log: log.clone(),

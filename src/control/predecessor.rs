@@ -79,7 +79,7 @@ impl TakeOver {
                 }
             }
             // Where this program is refused it never comes here: it has ended before its connection does.
-            engine.socket_files().take_over();
+            engine.take_over();
             // The engine reads the copy, and takes what is in it for what is to be in force.
             let is_kept = keep(copy).await;
             if let Some((mut fleet, reloader)) = fleet {

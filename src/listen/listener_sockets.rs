@@ -30,6 +30,8 @@ pub struct Sockets {
     held: Vec<Held>,
     /// Sockets of a program before this one that no listener has taken yet.
     handed: Vec<Handed>,
+    /// That program has not let go: where this one fails, it goes on with its sockets as they are.
+    is_proving: bool,
     /// The number that was given last.
     last_id: SocketId,
     files: Arc<SocketFiles>,
@@ -113,9 +115,10 @@ impl Acquired {
 }
 
 impl Sockets {
-    /// The sockets of a program before, and none of our own yet.
-    pub fn new(handed: Vec<Handed>) -> Self {
-        Self { handed, ..Self::default() }
+    /// Sockets that were handed over, and none of our own yet. With `is_proving` they are those of a program that goes on
+    /// with them until it lets go.
+    pub fn new(handed: Vec<Handed>, is_proving: bool) -> Self {
+        Self { handed, is_proving, ..Self::default() }
     }
 
     /// The files of unix sockets that are there, to be removed at the end.
@@ -272,9 +275,18 @@ impl Sockets {
         changes
     }
 
-    /// Applies to the sockets what their listeners say of them.
+    /// The program before, where there was one, has let go of its sockets.
+    pub fn take_over(&mut self, snapshot: &Snapshot) {
+        self.files.take_over();
+        if std::mem::take(&mut self.is_proving) {
+            self.apply(snapshot);
+        }
+    }
+
+    /// Applies to the sockets what their listeners say of them; to those of the program before once it has let go.
     pub fn apply(&self, snapshot: &Snapshot) {
-        for held in &self.held {
+        let is_ours = |held: &&Held| !self.is_proving || held.bound.owner == Owner::Own;
+        for held in self.held.iter().filter(is_ours) {
             let Some(listener) = snapshot.listener(held.slot) else { continue };
             let failure = match &held.address {
                 ListenAddress::Tcp(_) => {
@@ -363,4 +375,39 @@ fn hint(error: &io::Error, address: &ListenAddress) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+    use crate::{admin::tests::shared, config::socket_access::SocketAccess};
+
+    #[test]
+    fn file_has_its_mode_once_the_program_before_lets_go() {
+        let path = std::env::temp_dir().join(format!("pointsman-proving-{}.sock", std::process::id()));
+        let address = ListenAddress::Unix(path.clone());
+        let access = SocketAccess { mode: Some(0o600), ..SocketAccess::default() };
+        let before = bind::bind(&address, 1, Manner { access, ..Manner::default() }).unwrap();
+        let handed = Handed {
+            address: address.to_string(),
+            bound: Bound { owner: Owner::Before, ..before.try_clone().unwrap() },
+        };
+        let shared = shared(&format!(
+            "[[listener]]\nname = \"web\"\naddress = \"{address}\"\nmode = \"660\"\n\
+             [[upstream]]\nname = \"app\"\nbackend = [{{ address = \"127.0.0.1:1\" }}]\n\
+             [[route]]\nname = \"all\"\nupstream = \"app\"\n"
+        ));
+        let snapshot = shared.snapshot.load_full();
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let mut sockets = Sockets::new(vec![handed], true);
+        let acquired = sockets.acquire(&snapshot, 1).unwrap();
+        drop(sockets.commit(acquired, 1));
+        sockets.apply(&snapshot);
+        assert_eq!(mode(), 0o600, "the one before goes on with it where this one fails");
+        sockets.take_over(&snapshot);
+        assert_eq!(mode(), 0o660);
+        fs::remove_file(path).unwrap();
+    }
 }

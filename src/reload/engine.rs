@@ -65,6 +65,11 @@ impl Engine {
         self.sockets.files()
     }
 
+    /// The program before, where there was one, has let go of its sockets.
+    pub fn take_over(&mut self) {
+        self.sockets.take_over(&self.shared.snapshot.load());
+    }
+
     /// The program that is to take this one's place, until it has.
     pub fn successor(&self) -> Arc<Successor> {
         self.successor.clone()
