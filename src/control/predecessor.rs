@@ -1,6 +1,6 @@
-//! What the program before this one asks until it lets go: whether the workers answer. What this one cannot serve as well
-//! as that one does, with a cache, it serves from then on, and it makes the changes that
-//! are asked for from then on. It stands for election as soon as that one has left the cluster.
+//! What the program before this one asks until it lets go: whether the workers answer, and serve (`listen::probe`). What
+//! this one cannot serve as well as that one does, with a cache, it serves from then on, and it makes the changes that are
+//! asked for from then on. It stands for election as soon as that one has left the cluster.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -173,12 +173,12 @@ async fn converse(
     }
 }
 
-/// Whether each worker takes what it is sent.
+/// Whether each worker takes what it is sent, and serves a request of its own through its listeners.
 async fn do_all_answer(mailboxes: &Mailboxes) -> bool {
     for worker in 0..mailboxes.workers() {
         let (answer, answered) = oneshot::channel();
-        let is_sent = mailboxes.send(worker, Message::Describe(0, answer)).is_ok();
-        if !is_sent || !matches!(timeout(PATIENCE, answered).await, Ok(Ok(_))) {
+        let is_sent = mailboxes.send(worker, Message::Probe(answer)).is_ok();
+        if !is_sent || !matches!(timeout(PATIENCE, answered).await, Ok(Ok(true))) {
             tracing::error!(worker, "a worker does not answer");
             return false;
         }
@@ -285,14 +285,30 @@ mod tests {
             let ((first, mut answers), (second, hangs)) = (unbounded_channel(), unbounded_channel());
             let mailboxes = Mailboxes::new(vec![first, second]);
             spawn_local(async move {
-                while let Some(Message::Describe(0, answer)) = answers.recv().await {
-                    let _ = answer.send((Vec::new(), 0));
+                while let Some(Message::Probe(answer)) = answers.recv().await {
+                    let _ = answer.send(true);
                 }
             });
             tokio::time::pause();
             assert!(!do_all_answer(&mailboxes).await, "the second takes it and does not answer");
             drop(hangs);
             assert!(!do_all_answer(&mailboxes).await, "the second is gone");
+        });
+    }
+
+    #[test]
+    fn a_worker_that_does_not_serve_is_noticed() {
+        LocalRuntime::new().unwrap().block_on(async {
+            let (sender, mut asked) = unbounded_channel();
+            let mailboxes = Mailboxes::new(vec![sender]);
+            spawn_local(async move {
+                for does_serve in [true, false] {
+                    let Some(Message::Probe(answer)) = asked.recv().await else { return };
+                    let _ = answer.send(does_serve);
+                }
+            });
+            assert!(do_all_answer(&mailboxes).await);
+            assert!(!do_all_answer(&mailboxes).await);
         });
     }
 }

@@ -56,6 +56,8 @@ pub enum Message {
     /// How its clients are to come to another node. The answer is that it does so, and of [`Yielding::Now`] that what had
     /// come before was accepted.
     Yield(Yielding, oneshot::Sender<()>),
+    /// A request of its own through each listener. The answer is whether it served them.
+    Probe(oneshot::Sender<bool>),
     /// Who is connected: so many of them at most.
     Describe(usize, oneshot::Sender<(Vec<Description>, usize)>),
 }

@@ -12,6 +12,7 @@ pub mod listener_sockets;
 pub mod mailbox;
 pub mod parking;
 mod plain_http;
+mod probe;
 pub mod socket_files;
 pub mod worker_sockets;
 pub mod yielding;

@@ -18,6 +18,7 @@ use tokio::{
 use super::{
     accept, connection,
     mailbox::{self, Change, Mailboxes, Message, SocketId, Yielding},
+    probe,
     yielding::{SOON, hold_back},
 };
 use crate::{
@@ -124,6 +125,13 @@ impl WorkerSockets {
                 self.yields(yielding);
                 // Who asked may have left.
                 let _ = done.send(());
+            }
+            Message::Probe(answer) => {
+                let probing = probe::is_answered(self.worker.clone(), self.mailboxes.counts());
+                spawn_local(async move {
+                    // Who asked may have left.
+                    let _ = answer.send(probing.await);
+                });
             }
             // Who asked may have left.
             Message::Describe(most, answer) => drop(answer.send(self.describe(most))),

@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     ops::Deref,
+    ptr,
     rc::Rc,
     sync::{
         Arc,
@@ -31,7 +32,7 @@ use super::{
 use crate::{
     account,
     config::log::{AccessFormat, AccessLog},
-    exchange::{Exchange, Facts, Subject},
+    exchange::{Exchange, Facts, Peer, Subject},
     moment::Moment,
     telemetry::{
         access_line::AccessLine,
@@ -81,6 +82,8 @@ pub struct Worker {
     is_ending: Cell<bool>,
     /// Fetches of caches that are under way here; the control side waits for them too.
     fetches: Arc<AtomicUsize>,
+    /// Who asks for this worker whether it serves, while that is asked; it is compared only.
+    probe: Cell<*const Peer>,
     traces: crate::telemetry::trace::WorkerTraces,
 }
 
@@ -145,6 +148,7 @@ impl Worker {
             is_draining: Cell::new(false),
             is_ending: Cell::new(false),
             fetches,
+            probe: Cell::new(ptr::null()),
             traces: shared.registry.traces.for_worker(),
             shared,
         })
@@ -255,8 +259,16 @@ impl Worker {
         self.ids.write(self.ids.take(), id);
     }
 
+    /// Has no lines and no counts of what this other end asks: it is this program itself. `None` where nobody is.
+    pub fn set_probe(&self, peer: Option<&Rc<Peer>>) {
+        self.probe.set(peer.map_or(ptr::null(), Rc::as_ptr));
+    }
+
     /// The end of an HTTP exchange: its log line, its counts, its memory back.
     pub fn finish(&self, mut exchange: Box<Exchange>, snapshot: &WorkerSnapshot, slot: ListenerId) {
+        if ptr::eq(Rc::as_ptr(&exchange.facts.peer), self.probe.get()) {
+            return self.give_back(exchange);
+        }
         let took = Moment::now().since(exchange.facts.started);
         let shared = &snapshot.shared;
         let listener = shared.listener(slot);
