@@ -30,6 +30,10 @@ const WATCH: Duration = Duration::from_secs(5);
 const LATER: Duration = Duration::from_secs(5);
 /// How often it is looked whether it is this node's turn.
 const LOOK: Duration = Duration::from_millis(250);
+/// What goes on going wrong is logged again after this time.
+const AGAIN_LOGGED: Duration = Duration::from_secs(60);
+/// Reasons of one revision that are told apart.
+const MOST_REASONS: usize = 16;
 
 /// Begins to tell of it, and to follow it for as long as the program runs.
 pub(super) fn start(fleet: Arc<config::Fleet>, shared: Arc<Shared>, reloader: Reloader) -> JoinHandle<()> {
@@ -48,10 +52,10 @@ pub(super) fn start(fleet: Arc<config::Fleet>, shared: Arc<Shared>, reloader: Re
 async fn follow(fleet: Arc<config::Fleet>, shared: Arc<Shared>, reloader: Reloader) {
     let begun = Moment::now();
     let mut reader = fleet.source.open();
-    let mut last = fleet.seen;
+    let (mut last, mut failures) = (fleet.seen, Failures::default());
     loop {
         let next = next(&mut reader, last).await;
-        note_store(&shared.registry.fleet, next.as_ref().err());
+        note_store(&shared.registry.fleet, next.as_ref().err(), &mut failures);
         match next {
             Ok(Some(document)) => {
                 last = document.revision;
@@ -72,15 +76,21 @@ async fn next(reader: &mut Reader, last: u64) -> Result<Option<Document>, String
     reader.changed(last, WATCH).await.map(|()| None)
 }
 
-/// Notes whether the store can be read, which says nothing of what was read last.
-fn note_store(fleet: &Fleet, problem: Option<&String>) {
-    let mut told = fleet.lock();
-    if told.unreadable.as_ref() != problem {
-        match problem {
-            Some(problem) => tracing::error!("the configuration of the fleet: {problem}"),
-            None => tracing::info!("the configuration of the fleet can be read again"),
+/// Notes whether the store can be read, which says nothing of what was read last. Of several servers each says something
+/// else.
+fn note_store(fleet: &Fleet, problem: Option<&String>, failures: &mut Failures) {
+    let before = std::mem::replace(&mut fleet.lock().unreadable, problem.cloned());
+    match problem {
+        Some(problem) => {
+            if let Some(times) = failures.count(problem, Moment::now()) {
+                tracing::error!(times, "the configuration of the fleet: {problem}");
+            }
         }
-        told.unreadable = problem.cloned();
+        None if before.is_some() => {
+            *failures = Failures::default();
+            tracing::info!("the configuration of the fleet can be read again");
+        }
+        None => {}
     }
 }
 
@@ -95,6 +105,39 @@ fn note(fleet: &Fleet, problem: Option<String>) {
     }
 }
 
+/// Why a revision could not be applied so far, or the store not be read: each reason is logged when it is new, and then once a minute.
+#[derive(Debug, Default)]
+struct Failures {
+    reasons: Vec<Reason>,
+}
+
+#[derive(Debug)]
+struct Reason {
+    why: String,
+    /// Since the last line.
+    times: u64,
+    logged: Option<Moment>,
+}
+
+impl Failures {
+    /// Counts one. Gives how often it came since the last line, this time included, when a line is due.
+    fn count(&mut self, why: &str, now: Moment) -> Option<u64> {
+        let is_known = self.reasons.iter().any(|reason| reason.why == why);
+        if !is_known && self.reasons.len() < MOST_REASONS {
+            self.reasons.push(Reason { why: why.to_owned(), times: 0, logged: None });
+        }
+        // Those that are too many are told as one.
+        let index = self.reasons.iter().position(|reason| reason.why == why).unwrap_or(MOST_REASONS - 1);
+        let reason = self.reasons.get_mut(index)?;
+        reason.times += 1;
+        let is_due = reason.logged.is_none_or(|last| now.since(last) >= AGAIN_LOGGED);
+        is_due.then(|| {
+            reason.logged = Some(now);
+            std::mem::take(&mut reason.times)
+        })
+    }
+}
+
 /// Takes a configuration over when it is this node's turn; another one that comes meanwhile takes its place.
 async fn take(
     document: Document,
@@ -103,10 +146,10 @@ async fn take(
     reader: &mut Reader,
 ) {
     let fleet = &shared.registry.fleet;
-    let mut trial = Trial::default();
+    let (mut trial, mut failures) = (Trial::default(), Failures::default());
     loop {
         let pause = match turn(&document, &mut trial, (shared, begun)) {
-            Turn::Now if apply(&document, fleet, reloader).await => return,
+            Turn::Now if apply(&document, fleet, reloader, &mut failures).await => return,
             Turn::Now => LATER,
             Turn::Later => {
                 let mut told = fleet.lock();
@@ -135,9 +178,9 @@ async fn take(
 
 /// Has a configuration in force. False where it cannot be now, and may be another time: to the others it is as if this node
 /// had not had its turn yet.
-async fn apply(document: &Document, fleet: &Fleet, reloader: &Reloader) -> bool {
+async fn apply(document: &Document, fleet: &Fleet, reloader: &Reloader, failures: &mut Failures) -> bool {
     let revision = document.revision;
-    put_back(reloader).await;
+    put_back(reloader, failures).await;
     let replaced = reloader.replace_copy(document.text.as_str().into()).await;
     let is_over = replaced.as_ref().err().is_none_or(is_for_good);
     {
@@ -160,9 +203,15 @@ async fn apply(document: &Document, fleet: &Fleet, reloader: &Reloader) -> bool 
             );
             note(fleet, None);
         }
+        Err(failed) if is_over => {
+            note(fleet, Some(format!("revision {revision} is refused: {}", reason(&failed))));
+        }
         Err(failed) => {
-            let result = if is_over { "is refused" } else { "cannot be applied yet" };
-            note(fleet, Some(format!("revision {revision} {result}: {}", reason(&failed))));
+            let problem = format!("revision {revision} cannot be applied yet: {}", reason(&failed));
+            if let Some(times) = failures.count(&problem, Moment::now()) {
+                tracing::error!(times, "the configuration of the fleet: {problem}");
+            }
+            fleet.lock().problem = Some(problem);
         }
     }
     is_over
@@ -179,7 +228,7 @@ fn is_for_good(failed: &Failed) -> bool {
 }
 
 /// Writes the copy anew where somebody took it away: what replaces it is compared with it.
-async fn put_back(reloader: &Reloader) {
+async fn put_back(reloader: &Reloader, failures: &mut Failures) {
     let in_force = reloader.in_force();
     if in_force.store.is_none() {
         return;
@@ -189,7 +238,10 @@ async fn put_back(reloader: &Reloader) {
         false => kept::write(&in_force.path, in_force.text.as_bytes()),
     });
     if let Err(error) = written.await.map_err(io::Error::other).flatten() {
-        tracing::warn!("the last good copy is gone, and cannot be written again: {error}");
+        let problem = format!("the last good copy is gone, and cannot be written again: {error}");
+        if let Some(times) = failures.count(&problem, Moment::now()) {
+            tracing::warn!(times, "{problem}");
+        }
     }
 }
 
@@ -275,6 +327,21 @@ mod tests {
             }
         });
         Source::parse(&format!("etcd://{address}/key")).unwrap().unwrap()
+    }
+
+    /// A port that was taken for an hour: whoever waits for his turn between two attempts tells the same again.
+    #[test]
+    fn what_goes_on_failing_is_logged_once_a_minute() {
+        let at = |seconds| Moment(0).plus(Duration::from_secs(seconds));
+        let mut failures = Failures::default();
+        let counts = [1, 6, 11, 60, 61, 66].map(|second| failures.count("the port is taken", at(second)));
+        assert_eq!(counts, [Some(1), None, None, None, Some(4), None]);
+        assert_eq!(failures.count("the disk is full", at(71)), Some(1));
+        let counts = [76, 81, 120, 121].map(|second| failures.count("the port is taken", at(second)));
+        assert_eq!(counts, [None, None, None, Some(5)]);
+        // Reasons that never come to an end are no reason to log without end.
+        let lines = (0..100).filter_map(|number| failures.count(&format!("reason {number}"), at(122)));
+        assert_eq!(lines.count(), MOST_REASONS - 2);
     }
 
     #[test]

@@ -55,13 +55,17 @@ impl Engine {
         let begun = Instant::now();
         // What an administrator changes says nothing of the files that it does not read: one may be refused meanwhile.
         let is_of_file = what.included.is_none() || (what.over.is_some() && self.state.last.load().ok);
+        // Where a store has the configuration nobody else writes a whole text.
+        let is_of_store = cause == Cause::Admin && self.state.in_force.load().store.is_some();
+        let of_store = what.text.clone().filter(|_| is_of_store);
         let result = self.prepare_and_publish(what).await;
+        let is_again = of_store.is_some_and(|text| self.refused_copy.note(&text, &result));
         match &result {
             Ok((true, _)) if cause == Cause::Names => drop(self.state.names_followed.fetch_add(1, Relaxed)),
             Ok((true, _)) => drop(self.state.succeeded.fetch_add(1, Relaxed)),
             // A file that is tried again and again, since what it lacks may come, has failed once.
             Err(Failed::Problems(problems) | Failed::Lacking(problems))
-                if cause == Cause::File && self.is_known(problems) => {}
+                if is_again || (cause == Cause::File && self.is_known(problems)) => {}
             // Nobody asked for it, and the file has failed by itself.
             Err(Failed::Problems(_) | Failed::Lacking(_)) if cause == Cause::Names => {}
             Err(Failed::Problems(_) | Failed::Lacking(_)) => drop(self.state.failed.fetch_add(1, Relaxed)),

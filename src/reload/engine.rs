@@ -9,8 +9,8 @@ use std::{path::PathBuf, sync::Arc};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::{
-    Reloader, Request, behind::Behind, endings::Endings, origin::Origin, plan::Hashes, state::State,
-    successor::Successor,
+    Reloader, Request, behind::Behind, endings::Endings, origin::Origin, plan::Hashes,
+    refused_copy::RefusedCopy, state::State, successor::Successor,
 };
 use crate::{
     config::Loaded,
@@ -54,6 +54,8 @@ pub struct Engine {
     pub(super) attempted: u64,
     /// The same of those that were refused last.
     pub(super) refused: u64,
+    /// Where a store has the configuration: what of that was refused last.
+    pub(super) refused_copy: RefusedCopy,
     pub(super) signature: u64,
     /// Where names of backends lead, as far as it was told.
     pub(super) names: Addresses,

@@ -18,6 +18,7 @@ pub mod plan;
 mod prepare;
 pub mod preview;
 mod publish;
+mod refused_copy;
 mod run;
 mod sessions;
 pub mod state;

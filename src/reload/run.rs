@@ -19,6 +19,7 @@ use super::{
     engine::{Engine, Event, Start, Started},
     prepare,
     publish::settle_states,
+    refused_copy::RefusedCopy,
     state::{Cause, InForce, Last, State},
     watch::{self, Watcher},
 };
@@ -105,6 +106,7 @@ impl Engine {
             files,
             attempted,
             refused: 0,
+            refused_copy: RefusedCopy::default(),
             names,
         };
         Ok(Started { engine, reloader, events, changes, admin: served })
