@@ -158,8 +158,14 @@ fn header(entry: &Entry, reader: &mut Reader<'_>) -> Option<Header> {
     let is_kept_elsewhere = text.starts_with("env:") || text.starts_with("file:");
     // What is wrong with a secret is reported by reading it.
     let secret = if is_kept_elsewhere { Some(Secret::read(node, reader)?) } else { None };
-    let text = match &secret {
-        Some(secret) => secret.reveal().ok()?,
+    let text = match secret.as_ref().map(Secret::reveal) {
+        Some(Ok(text)) => text,
+        // It could be a moment ago.
+        Some(Err(error)) => {
+            let hint = "is it being replaced?";
+            reader.lacking(node.place, format!("the value of `{key}` cannot be read: {error}"), hint);
+            return None;
+        }
         None => text.to_owned(),
     };
     let file = match secret {
@@ -169,7 +175,10 @@ fn header(entry: &Entry, reader: &mut Reader<'_>) -> Option<Header> {
     let Ok(mut value) = HeaderValue::from_str(&text) else {
         let message = format!("the value of `{key}` is not allowed in a header");
         let hint = "header values cannot contain control characters or line breaks";
-        reader.problem_with(node.place, message, hint);
+        match file {
+            Some(_) => reader.lacking(node.place, message, hint),
+            None => reader.problem_with(node.place, message, hint),
+        }
         return None;
     };
     value.set_sensitive(true);

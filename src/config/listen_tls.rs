@@ -12,11 +12,11 @@ impl ListenerConf {
         if let Some(folder) = &self.certificates {
             let place = table.place_of("certificates");
             match folder.pairs() {
-                Err(error) => table.reader.problem_with(place, error.message, error.hint),
+                Err(error) => table.reader.lacking(place, error.message, error.hint),
                 Ok(pairs) => {
                     for pair in &pairs {
                         if let Err(error) = pair.read() {
-                            table.reader.problem_with(place, error.message, error.hint);
+                            table.reader.lacking(place, error.message, error.hint);
                         }
                     }
                     self.certificate.extend(pairs);

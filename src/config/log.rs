@@ -152,12 +152,12 @@ impl Value for AccessLog {
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
             let message = format!("the folder {} for `access` does not exist", folder.display());
             let hint = "create the folder, or write \"off\", \"stdout\" or \"stderr\"";
-            reader.problem_with(node.place, message, hint);
+            reader.lacking(node.place, message, hint);
             return None;
         }
         if path.is_dir() {
             let message = format!("{} is a folder, not a file", path.display());
-            reader.problem_with(node.place, message, "use a file in it");
+            reader.lacking(node.place, message, "use a file in it");
             return None;
         }
         Some(Self::File(path))

@@ -121,6 +121,6 @@ fn by_name(node: &Node, reader: &mut Reader<'_>, what: &str, file: &Path) -> Opt
         Some(near) => format!("did you mean `{near}`? A number works too"),
         None => format!("it is not in `{}`: add it to this machine, or use a number", file.display()),
     };
-    reader.problem_with(node.place, format!("there is no {what} `{name}` on this machine"), hint);
+    reader.lacking(node.place, format!("there is no {what} `{name}` on this machine"), hint);
     None
 }

@@ -217,7 +217,7 @@ async fn apply(document: &Document, fleet: &Fleet, reloader: &Reloader, failures
     is_over
 }
 
-/// Whether it is refused for good: for its text, or for a file or a privilege that it needs.
+/// Whether it is refused for good: for its text, or for a privilege that it needs.
 fn is_for_good(failed: &Failed) -> bool {
     match failed {
         Failed::Problems(_) => true,

@@ -37,7 +37,7 @@ impl FilesConf {
         if self.root.is_file() {
             let message = format!("{} is a file, not a folder", self.root.display());
             let hint = "use the folder that contains it; `respond = { file = … }` serves a single file";
-            table.reader.problem_with(table.place_of("root"), message, hint);
+            table.reader.lacking(table.place_of("root"), message, hint);
         }
         if !self.strip_prefix.is_empty() && !self.strip_prefix.starts_with('/') {
             let message = format!("`{}` is not a path prefix", self.strip_prefix);

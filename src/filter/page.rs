@@ -171,7 +171,7 @@ impl Value for Page {
             Ok((false, _)) => (format!("{} is not a file", path.display()), HINT),
             Err(error) => (unreadable(&path, &error), HINT),
         };
-        reader.problem_with(node.place, message, hint);
+        reader.lacking(node.place, message, hint);
         None
     }
 

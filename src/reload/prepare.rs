@@ -125,9 +125,10 @@ impl Read {
             tickets: &order.tickets,
             before: Some(&before),
         };
-        let snapshot = builder
-            .build(effective)
-            .map_err(|message| Problems(vec![Problem::with_file(order.path.clone(), message, None)]))?;
+        // The text is good: of the files that it names one is another since, or cannot be read a second time.
+        let snapshot = builder.build(effective).map_err(|message| {
+            Failed::Lacking(Problems(vec![Problem::with_file(order.path.clone(), message, None)]))
+        })?;
         let folders = snapshot
             .caches
             .iter()

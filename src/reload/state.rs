@@ -186,9 +186,10 @@ pub struct Outcome {
 /// Why a reload that was asked for changed nothing.
 #[derive(Clone, Debug)]
 pub enum Failed {
-    /// The configuration is not good, or names what this node cannot read or may not do.
+    /// The configuration is not good, or names what this node may not do.
     Problems(Problems),
-    /// It is good, and sockets, folders, the log or the copy are not to be had now; another time they may be.
+    /// It may be good, and files that it names, sockets, folders, the log or the copy are not to be had now; another time
+    /// they may be.
     Lacking(Problems),
     /// It cannot be done.
     Refused(Refusal),
@@ -208,6 +209,54 @@ impl Failed {
 
 impl From<Problems> for Failed {
     fn from(problems: Problems) -> Self {
-        Self::Problems(problems)
+        if problems.has_lacking() { Self::Lacking(problems) } else { Self::Problems(problems) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs};
+
+    use super::*;
+    use crate::config;
+
+    /// A certificate that came a moment after the key of a fleet had been written: the node never tried it again, and the
+    /// others stopped for good.
+    #[test]
+    fn what_cannot_be_read_now_is_not_wrong_for_good() {
+        let folder = env::temp_dir().join(format!("pointsman-lacking-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("empty"), "").unwrap();
+        let path = folder.join("fleet.toml");
+        let is_for_good = |listener: &str, route: &str, more: &str| {
+            let text = format!(
+                "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:1\"\n{listener}\n\
+                 [[route]]\nname = \"all\"\n{route}\n{more}\n"
+            );
+            match Failed::from(config::parse(&text, &path).unwrap_err()) {
+                Failed::Problems(_) => true,
+                Failed::Lacking(_) => false,
+                other => panic!("{other:?}"),
+            }
+        };
+        let answer = "respond = { status = 200 }";
+        let pair = "protocol = \"https\"\ncertificate = [{ chain = \"a.pem\", key = \"a.key\" }]";
+        let folder_of_pairs = "protocol = \"https\"\ncertificates = \"fleet\"";
+        for (listener, route, more) in [
+            (pair, answer, ""),
+            (&*pair.replace("a.pem", "empty"), answer, ""),
+            (folder_of_pairs, answer, ""),
+            ("", "respond = { status = 200, file = \"page.html\" }", ""),
+            ("error_pages = { 404 = \"page.html\" }", answer, ""),
+            ("", answer, "[admin]\ntoken_file = \"nowhere\""),
+            ("", answer, "[admin]\ntoken_file = \"empty\""),
+            ("", answer, "[log]\naccess = \"nowhere/access.log\""),
+        ] {
+            assert!(!is_for_good(listener, route, more), "{listener} {route} {more}");
+        }
+        assert!(is_for_good("", answer, "[[nonsense]]"));
+        assert!(is_for_good("", "upstream = \"nowhere\"", ""));
+        assert!(is_for_good("", answer, "[admin]\ntoken_file = \"env:POINTSMAN_NO_SUCH_VARIABLE\""));
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

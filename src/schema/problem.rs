@@ -21,6 +21,8 @@ pub struct Problem {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// Whether the text may be good all the same: what it names cannot be had on this machine, and may be another time.
+    pub is_lacking: bool,
 }
 
 impl Problem {
@@ -34,12 +36,13 @@ impl Problem {
             width: source.width(place),
             message,
             hint,
+            is_lacking: false,
         }
     }
 
     /// A problem with a file as a whole.
     pub fn with_file(file: PathBuf, message: String, hint: Option<String>) -> Self {
-        Self { file, line: 0, column: 0, text: String::new(), width: 0, message, hint }
+        Self { file, line: 0, column: 0, text: String::new(), width: 0, message, hint, is_lacking: false }
     }
 
     /// The form in which the admin API and `check --format json` give it.
@@ -67,6 +70,7 @@ impl Problem {
             width: number("width").unwrap_or(1),
             message: text("message")?.to_owned(),
             hint: text("hint").map(str::to_owned),
+            is_lacking: false,
         })
     }
 }
@@ -97,6 +101,12 @@ impl fmt::Display for Problem {
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
+    /// Whether something is not to be had on this machine now. Only without that it can be said that the text is wrong: what
+    /// else there is may come of it.
+    pub fn has_lacking(&self) -> bool {
+        self.0.iter().any(|problem| problem.is_lacking)
+    }
+
     /// An array of [`Problem::to_json`].
     pub fn to_json(&self) -> serde_json::Value {
         self.0.iter().map(Problem::to_json).collect()

@@ -12,6 +12,8 @@ use super::{Data, Entry, Node, Place, Problem, Problems, Source, suggest, syntax
 pub struct Reader<'s> {
     source: &'s Source,
     pub(super) problems: Vec<(Place, String, Option<String>)>,
+    /// Those of them that are this machine's and not the text's.
+    lacking: HashSet<(Place, String)>,
     /// Keys from the root to what is being read; the last one names it in messages.
     pub(super) path: Vec<String>,
     /// Least and greatest value of what is being read, in TOML, where its row has them.
@@ -23,7 +25,8 @@ pub struct Reader<'s> {
 impl<'s> Reader<'s> {
     /// A reader of `source`, without problems yet.
     pub fn new(source: &'s Source) -> Self {
-        Self { source, problems: Vec::new(), path: Vec::new(), range: None, recovered: false }
+        let (problems, path) = (Vec::new(), Vec::new());
+        Self { source, problems, lacking: HashSet::new(), path, range: None, recovered: false }
     }
 
     /// The text that is read.
@@ -40,6 +43,13 @@ impl<'s> Reader<'s> {
     pub fn problem_with(&mut self, place: Place, message: impl Into<String>, hint: impl Into<String>) {
         let problem = (place, message.into(), Some(hint.into()));
         self.problems.push(problem);
+    }
+
+    /// Adds a problem with what the text names, such as a file: it cannot be had on this machine now, and may be later.
+    pub fn lacking(&mut self, place: Place, message: impl Into<String>, hint: impl Into<String>) {
+        let message = message.into();
+        self.lacking.insert((place, message.clone()));
+        self.problem_with(place, message, hint);
     }
 
     /// Adds a problem about something that is not there; nothing when the text has syntax errors.
@@ -66,7 +76,11 @@ impl<'s> Reader<'s> {
         let mut seen = HashSet::new();
         self.problems.retain(|(place, message, _)| seen.insert((*place, message.clone())));
         self.problems.sort_by_key(|(place, ..)| place.start);
-        let at = |(place, message, hint)| Problem::at(self.source, place, message, hint);
+        let (source, lacking) = (self.source, self.lacking);
+        let at = |(place, message, hint): (Place, String, Option<String>)| {
+            let is_lacking = lacking.contains(&(place, message.clone()));
+            Problem { is_lacking, ..Problem::at(source, place, message, hint) }
+        };
         Problems(self.problems.into_iter().map(at).collect())
     }
 

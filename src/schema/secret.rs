@@ -58,7 +58,11 @@ impl Value for Secret {
                 "set it for the process, also when it only runs `check`",
             ),
         };
-        reader.problem_with(node.place, message, hint);
+        match secret {
+            Self::File(_) => reader.lacking(node.place, message, hint),
+            // That of a process never changes.
+            Self::Environment(_) => reader.problem_with(node.place, message, hint),
+        }
         None
     }
 

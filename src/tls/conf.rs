@@ -116,12 +116,12 @@ impl UpstreamTlsConf {
     }
 }
 
-/// What a file gave; `None` after its problem was reported at `key`.
+/// What a file gave; `None` after its problem was reported at `key`: one that is replaced may be wrong for a moment.
 fn reported<T>(read: Result<T, BuildError>, key: &str, table: &mut Table<'_, '_, '_>) -> Option<T> {
     match read {
         Ok(found) => Some(found),
         Err(BuildError { message, hint }) => {
-            table.reader.problem_with(table.place_of(key), message, hint);
+            table.reader.lacking(table.place_of(key), message, hint);
             None
         }
     }

@@ -43,7 +43,7 @@ impl Value for InterfaceName {
         }
         if index_of(name).is_err() {
             let message = format!("there is no network interface `{name}`");
-            reader.problem_with(node.place, message, interfaces());
+            reader.lacking(node.place, message, interfaces());
             return None;
         }
         Some(Self(name.to_owned()))

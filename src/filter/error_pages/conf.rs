@@ -42,7 +42,7 @@ impl Value for ErrorPagesConf {
             };
             let Some(page) = Page::read(&entry.node, reader) else { continue };
             if let Some((message, hint)) = page.fault(Use::Page) {
-                reader.problem_with(entry.node.place, message, hint);
+                reader.lacking(entry.node.place, message, hint);
             }
             pages.push((statuses, page));
         }

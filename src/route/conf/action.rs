@@ -227,7 +227,7 @@ impl RespondConf {
         if let Some(page) = &self.file {
             let place = table.place_of("file");
             if let Some((message, hint)) = page.fault(Use::Body) {
-                table.reader.problem_with(place, message, hint);
+                table.reader.lacking(place, message, hint);
             }
             if !self.body.is_empty() {
                 table.reader.problem_with(place, "`file` and `body` cannot be combined", "leave one out");
