@@ -60,9 +60,7 @@ pub fn run(
     activated: Activated,
     origin: Option<Origin>,
 ) -> Result<(), String> {
-    if let Some((message, hint)) = loaded.config.cluster.as_ref().and_then(privilege::missing) {
-        return Err(format!("{message}; {hint}"));
-    }
+    check_privileges(&loaded.config)?;
     // First of all: a certificate that is replaced from here on is taken over by a reload.
     let hashes = reload::hashes_of(&loaded);
     let (workers, fleet, copy) = (workers(&loaded.config), loaded.fleet.clone(), KeptCopy::of(&loaded));
@@ -127,6 +125,22 @@ pub fn run(
     kept.registry.cluster.finish();
     log.finish();
     result
+}
+
+/// Whether [`run`] would come to serve with a configuration; the error is for people. What it asks of the machine is had for a
+/// moment, but for the folders of caches, which take their time.
+pub fn rehearse(loaded: &Loaded, activated: &Activated) -> Result<(), String> {
+    check_privileges(&loaded.config)?;
+    let (handed, handed_admin) = sockets_of(&loaded.config, activated.duplicate(), 1);
+    reload::rehearse(loaded, handed, handed_admin)
+}
+
+/// Whether this process may do what a cluster does; the error is for people.
+fn check_privileges(config: &Config) -> Result<(), String> {
+    match config.cluster.as_ref().and_then(privilege::missing) {
+        Some((message, hint)) => Err(format!("{message}; {hint}")),
+        None => Ok(()),
+    }
 }
 
 /// Writes the last good copy of what a store has, since it can be served with; what is left for when the program before this

@@ -30,6 +30,11 @@ fn run(file: File) -> Result<(), Failure> {
     let voice = before.as_ref().and_then(Predecessor::voice);
     let is_json = start::is_json(&file);
     let result = start::load(file).and_then(|loaded| {
+        let loaded = match &before {
+            None => start::servable(loaded, |loaded| app::rehearse(loaded, &activated)),
+            // Where this one does not come to serve, that one goes on.
+            Some(_) => loaded,
+        };
         start::begin_log(&loaded.config.log)?;
         start::raise_descriptor_limit(&loaded.config);
         start::log_notes(&loaded.config);

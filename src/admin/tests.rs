@@ -191,7 +191,16 @@ fn without_the_token_only_the_open_endpoints_answer() {
 fn readiness_ends_when_draining_begins() {
     let admin = admin(CONFIG, Access::Anyone);
     serve(admin.clone(), async |port| {
-        assert_eq!(get(port, "/readyz", "").await.0, 200);
+        assert_eq!(get(port, "/readyz", "").await, (200, "ready\n".to_owned()));
+        let of_fleet = |in_force| {
+            let mut told = admin.shared.registry.fleet.lock();
+            (told.source, told.in_force) = ("etcd://127.0.0.1/config".into(), in_force);
+        };
+        of_fleet(0);
+        let (status, said) = get(port, "/readyz", "").await;
+        assert!(status == 200 && said.contains("last good copy"), "{status} {said}");
+        of_fleet(7);
+        assert_eq!(get(port, "/readyz", "").await, (200, "ready\n".to_owned()));
         for stage in [Stage::Unready, Stage::Draining, Stage::Closing] {
             admin.shared.drain.advance(stage);
             assert_eq!(get(port, "/readyz", "").await.0, 503);

@@ -57,6 +57,20 @@ fn begun_with(source: Source, copy: PathBuf, document: Result<Document, Failure>
     Ok(loaded)
 }
 
+/// The copy in the place of what the store has, where nobody could serve with that now, for what `rehearse` says: a port is
+/// taken, an address is not there. What is newer is tried again from there, as by a program that runs.
+pub(super) fn servable(loaded: Loaded, rehearse: impl FnOnce(&Loaded) -> Result<(), String>) -> Loaded {
+    let Some(fleet) = loaded.fleet.clone().filter(|fleet| fleet.revision > 0) else { return loaded };
+    let copy = read_copy(&loaded.path).ok().filter(|copy| copy.text != loaded.text);
+    // With nothing to go back to, the start itself says what is missing.
+    let Some(mut copy) = copy else { return loaded };
+    let Err(why) = rehearse(&loaded) else { return loaded };
+    let problem = Some(format!("revision {} cannot be applied yet: {why}", fleet.revision));
+    let source = fleet.source.clone();
+    copy.fleet = Some(Arc::new(config::Fleet { source, revision: 0, seen: 0, problem }));
+    copy
+}
+
 /// Reads the configuration: from the store where it is there and good, else the copy. Changes nothing: a program may run
 /// with that copy, and takes what is in it for its own.
 pub(super) fn look(source: Source) -> Result<Loaded, Failure> {
@@ -207,6 +221,29 @@ mod tests {
         assert_eq!(fs::read_to_string(&copy).unwrap(), TEXT);
         // Nothing comes of the copy itself.
         assert!(KeptCopy::of(&looked(store("[[nonsense]]\n"), &copy).unwrap()).is_none());
+        fs::remove_dir_all(copy.parent().unwrap()).unwrap();
+    }
+
+    /// A port that was taken while the program was away: it did not start, though it had what it had served with.
+    #[test]
+    fn what_cannot_be_served_with_gives_way_to_the_copy() {
+        let copy = older("given-way");
+        let source = store(TEXT);
+        let begun = || begun_with(source.clone(), copy.clone(), document(&source)).unwrap();
+        let what = |loaded: Loaded| {
+            let fleet = loaded.fleet.unwrap();
+            (loaded.text.contains("older"), fleet.revision, fleet.seen, fleet.problem.clone())
+        };
+        let taken = |_: &Loaded| Err("the port is taken".to_owned());
+        assert_eq!(what(servable(begun(), |_| Ok(()))), (false, 7, 7, None));
+        let problem = "revision 7 cannot be applied yet: the port is taken".to_owned();
+        assert_eq!(what(servable(begun(), taken)), (true, 0, 0, Some(problem)));
+        // What is no better to begin with.
+        for text in [TEXT, "[[nonsense]]\n"] {
+            fs::write(&copy, text).unwrap();
+            let same = servable(begun(), |_| panic!("it is tried for nothing"));
+            assert_eq!(what(same), (false, 7, 7, None));
+        }
         fs::remove_dir_all(copy.parent().unwrap()).unwrap();
     }
 

@@ -59,6 +59,11 @@ pub fn load(file: File) -> Result<Loaded, Failure> {
     }
 }
 
+/// What to begin with: the last good copy of what a store has, where `rehearse` says that nobody could serve with that now.
+pub fn servable(loaded: Loaded, rehearse: impl FnOnce(&Loaded) -> Result<(), String>) -> Loaded {
+    fleet::servable(loaded, rehearse)
+}
+
 /// Finds and reads the configuration, and changes nothing: for verbs that only look.
 pub(super) fn look(file: File) -> Result<Loaded, Failure> {
     match fleet::source(file.config.as_deref())? {

@@ -193,6 +193,11 @@ pub struct Told {
 }
 
 impl Told {
+    /// Whether a copy of what was in the store before is in force.
+    pub fn has_copy(&self) -> bool {
+        !self.source.is_empty() && self.in_force == 0
+    }
+
     /// All that is wrong, for people.
     pub fn problems(&self) -> Option<String> {
         let all: Vec<&str> =

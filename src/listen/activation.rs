@@ -34,6 +34,15 @@ impl Activated {
         Self((FIRST..FIRST.saturating_add(count)).map(|descriptor| (descriptor, own(descriptor))).collect())
     }
 
+    /// The same by other descriptors.
+    pub fn duplicate(&self) -> Self {
+        let again = |owned: &io::Result<OwnedFd>| match owned {
+            Ok(socket) => socket.try_clone(),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        };
+        Self(self.0.iter().map(|(descriptor, owned)| (*descriptor, again(owned))).collect())
+    }
+
     /// The sockets with one of these addresses, a descriptor for each worker. The others, and what is no
     /// listening stream socket, are closed with a warning.
     pub fn sockets(self, workers: usize, addresses: &[String]) -> Vec<Handed> {

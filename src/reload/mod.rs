@@ -19,6 +19,7 @@ mod prepare;
 pub mod preview;
 mod publish;
 mod refused_copy;
+mod rehearsal;
 mod run;
 mod sessions;
 pub mod state;
@@ -38,6 +39,7 @@ pub use self::{
     attempt::no_access_log,
     attempt::{PANICKED, sink},
     prepare::{cannot_open, hashes_of},
+    rehearsal::rehearse,
     state::{Cause, Failed, InForce, Last, Outcome},
 };
 use crate::{
