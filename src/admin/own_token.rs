@@ -7,13 +7,15 @@
 use std::{
     env,
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Read},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use aws_lc_rs::rand;
 use rustix::{fs::OFlags, process::geteuid};
+
+use crate::schema::whole_file;
 
 /// Bytes of chance in a token.
 const BYTES: usize = 32;
@@ -49,6 +51,7 @@ fn in_folder(folder: &Path, address: &str) -> io::Result<(String, PathBuf)> {
     }
     let path = folder.join(name(address));
     if let Ok(token) = read(&path) {
+        whole_file::remove_left(&path);
         return Ok((token, path));
     }
     let token = make(&path)?;
@@ -60,14 +63,8 @@ pub fn make(path: &Path) -> io::Result<String> {
     let mut bytes = [0; BYTES];
     rand::fill(&mut bytes).map_err(|_| io::Error::other("no random numbers"))?;
     let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let new = path.with_extension(format!("{}.new", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    let written = writeln!(file, "{token}").and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        // It is of no use any more.
-        let _ = fs::remove_file(&new);
-    }
-    written.map(|()| token)
+    whole_file::replace(path, format!("{token}\n").as_bytes(), 0o600)?;
+    Ok(token)
 }
 
 /// Reads a token that nobody else could read or have put there.
@@ -129,6 +126,16 @@ mod tests {
         assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
         assert_eq!(in_folder(&folder, "localhost:9900").unwrap(), (token.clone(), path.clone()));
         assert_ne!(in_folder(&folder, "[::1]:9900").unwrap().0, token);
+        // What a program left that was killed while it made one is of no use, also where this one has its number.
+        let left = |number: u32| folder.join(format!(".admin-127.0.0.1_9900.token.{number}.pointsman-new"));
+        let all = [left(2_147_483_647), left(std::process::id())];
+        all.iter().for_each(|left| fs::write(left, "").unwrap());
+        assert_eq!(in_folder(&folder, "127.0.0.1:9900").unwrap(), (token.clone(), path.clone()));
+        assert!(all.iter().all(|left| !left.exists()));
+        fs::write(&all[1], "").unwrap();
+        fs::remove_file(&path).unwrap();
+        let (token, _) = in_folder(&folder, "127.0.0.1:9900").unwrap();
+        assert!(!all[1].exists());
         // What others could read is not one any more, nor what is cut off, nor what leads elsewhere.
         mode(&path, 0o640);
         assert!(read(&path).is_err());

@@ -30,6 +30,7 @@ pub mod syntax;
 pub mod tree;
 mod typed;
 pub mod value;
+pub mod whole_file;
 
 pub(crate) use choice::choice;
 pub use problem::{Problem, Problems};

@@ -1,0 +1,152 @@
+//! Files that are replaced whole: whoever reads one, and whatever happens meanwhile, it is the old one or the new one.
+//!
+//! It is written beside the one that it replaces, under a name that each program has for itself: during an upgrade there are
+//! two. What a program leaves there that is killed in the middle is removed by the next that comes by.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+    process::{Pid, test_kill_process},
+};
+
+use super::regular_file::{self, BESIDE};
+
+/// Replaces a file, or makes it, with these permissions.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    remove_left(path);
+    let beside = folder(path).join(name_of(path, &std::process::id().to_string()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
+    // By this others know that somebody writes it. Where there are no locks, nobody removes what is left.
+    let _there_may_be_none = flock(&file, FlockOperation::NonBlockingLockExclusive);
+    // Without the sync a power failure may leave the name without what it stands for.
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let written = written.and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        // It would take room, of which there may be none.
+        let _ = fs::remove_file(&beside);
+    }
+    written?;
+    // It is in its place already; only whether that outlives a power failure hangs on this.
+    let _some_file_systems_cannot = File::open(folder(path)).and_then(|folder| folder.sync_all());
+    Ok(())
+}
+
+/// Removes what programs that ended left beside a file: those whose number no other has, also not one that locks it. In
+/// another container the same number may be another program's.
+pub fn remove_left(path: &Path) {
+    let (begin, end) = (name_of(path, ""), BESIDE.as_bytes());
+    // Up to the number.
+    let begin = begin.as_encoded_bytes().strip_suffix(end).unwrap_or_default();
+    for entry in fs::read_dir(folder(path)).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.as_encoded_bytes().strip_prefix(begin).and_then(|name| name.strip_suffix(end));
+        let number = number.and_then(|number| std::str::from_utf8(number).ok()?.parse::<i32>().ok());
+        if number.is_some_and(|number| number > 0 && has_ended(number)) {
+            // Another time, where it cannot be said or done.
+            let _stays = remove_unlocked(&entry.path());
+        }
+    }
+}
+
+/// Whether no other program has this number.
+fn has_ended(number: i32) -> bool {
+    let is_own = u32::try_from(number) == Ok(std::process::id());
+    is_own || Pid::from_raw(number).is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+}
+
+fn remove_unlocked(path: &Path) -> io::Result<()> {
+    let Some(file) = regular_file::open(path)? else { return Ok(()) };
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    fs::remove_file(path)
+}
+
+/// `.NAME.NUMBER.pointsman-new`
+fn name_of(path: &Path, number: &str) -> OsString {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{number}{BESIDE}"));
+    name
+}
+
+fn folder(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(Path::new("/")).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = entries.collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn file_is_replaced_whole_or_stays() {
+        let folder = std::env::temp_dir().join(format!("pointsman-whole-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("copy.toml");
+        replace(&path, b"first", 0o600).unwrap();
+        let before = fs::metadata(&path).unwrap();
+        assert_eq!(before.mode() & 0o777, 0o600);
+        // Who has it open still reads what it was.
+        let open = File::open(&path).unwrap();
+        replace(&path, b"second", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"second");
+        assert_eq!(io::read_to_string(open).unwrap(), "first");
+        assert_ne!(fs::metadata(&path).unwrap().ino(), before.ino());
+        // What cannot take its place leaves nothing.
+        fs::create_dir(folder.join("taken")).unwrap();
+        fs::write(folder.join("taken/by"), "").unwrap();
+        assert!(replace(&folder.join("taken"), b"third", 0o600).is_err());
+        assert_eq!(names(&folder), ["copy.toml", "taken"]);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_an_ended_program_left_is_removed_and_nothing_else() {
+        let folder = std::env::temp_dir().join(format!("pointsman-left-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("copy.toml");
+        // No process has such a number.
+        let ended = folder.join(name_of(&path, &i32::MAX.to_string()));
+        let own = folder.join(name_of(&path, &std::process::id().to_string()));
+        let others = [
+            // Of a program that runs, of another file, of another kind, and the file itself.
+            ".copy.toml.1.pointsman-new",
+            ".copy.toml.pointsman-new",
+            ".copy.toml.x.pointsman-new",
+            ".other.toml.2147483647.pointsman-new",
+            "copy.toml",
+        ];
+        others.iter().for_each(|name| fs::write(folder.join(name), "").unwrap());
+        for left in [&ended, &own] {
+            fs::write(left, "a part").unwrap();
+        }
+        replace(&path, b"new", 0o644).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(&folder), others);
+        // Somebody else writes it, whom this machine, or this container, does not know by that number.
+        let locked = File::create(&ended).unwrap();
+        flock(&locked, FlockOperation::NonBlockingLockExclusive).unwrap();
+        remove_left(&path);
+        assert!(ended.exists());
+        // A test beside this one may start a program, which has the descriptor until it runs.
+        flock(&locked, FlockOperation::Unlock).unwrap();
+        remove_left(&path);
+        assert_eq!(names(&folder), others);
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
