@@ -14,7 +14,6 @@ mod peers;
 use std::{
     collections::{HashMap, HashSet},
     hash::Hash,
-    net::IpAddr,
 };
 
 use super::{Config, listen::ListenAddress};
@@ -98,8 +97,7 @@ fn unique_backends(upstream: &Node, reader: &mut Reader<'_>) {
     let names_of_unnamed: HashMap<String, Place> =
         unnamed.filter_map(|it| Some((read(it)?.to_string(), it.get("address")?.place))).collect();
     let message = |address: &str, line: String| format!("the backend {address} is already defined on {line}");
-    let addresses = addresses.into_iter().map(|(address, node)| (spelled_alike(address), node));
-    repeated(addresses, reader, message, "raise the `weight` of one backend instead");
+    repeated(addresses.into_iter(), reader, message, "raise the `weight` of one backend instead");
     for name in backends.iter().filter_map(|backend| backend.get("name")) {
         let Some(text) = name.text() else { continue };
         if let Some(other) = names_of_unnamed.get(text) {
@@ -107,18 +105,6 @@ fn unique_backends(upstream: &Node, reader: &mut Reader<'_>) {
             let message = format!("the backend on {line} is called `{text}` too: it has no other name");
             reader.problem_with(name.place, message, UNIQUE_NAMES);
         }
-    }
-}
-
-/// An address as all who mean the same one write it.
-fn spelled_alike(address: Address) -> Address {
-    match address {
-        Address::Host { host, port } => match host.parse::<IpAddr>() {
-            Ok(ip) => Address::Host { host: ip.to_string().into(), port },
-            Err(_) => Address::Host { host, port },
-        },
-        Address::Srv(name) => Address::Srv(name.to_ascii_lowercase().into()),
-        Address::OfName { .. } | Address::Unix(_) => address,
     }
 }
 

@@ -136,7 +136,8 @@ impl Value for ListenAddress {
                 reader.problem_with(node.place, "`unix:` has no path", hint);
                 None
             }
-            Some(path) => Some(Self::Unix(reader.resolve(node, path))),
+            // `/run//web.sock` is `/run/web.sock`.
+            Some(path) => Some(Self::Unix(reader.resolve(node, path).components().collect())),
             None => network::socket_address(text, node, reader).map(Self::Tcp),
         }
     }

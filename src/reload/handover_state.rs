@@ -21,7 +21,11 @@ use crate::{
     config::peers,
     listen::handover::at,
     moment::Moment,
-    runtime::{Snapshot, addresses::Addresses, overrides::Overrides},
+    runtime::{
+        Snapshot,
+        addresses::Addresses,
+        overrides::{Overrides, written_alike},
+    },
     tls::tickets::{Revealed, Tickets},
     upstream::Upstream,
 };
@@ -173,7 +177,8 @@ fn for_each_known(
             let all = upstream.backends.iter().enumerate();
             all.map(|(index, backend)| (backend.address.to_string(), index)).collect()
         });
-        let index = by_address.get(address).copied();
+        // A version before this one has an address as the file does.
+        let index = by_address.get(address).or_else(|| by_address.get(&*written_alike(address))).copied();
         if let Some((index, backend)) = index.and_then(|index| Some((index, upstream.backends.get(index)?))) {
             each(it, upstream, index, backend);
         }
@@ -302,6 +307,21 @@ mod tests {
     fn snapshot_of(text: &str, tickets: &std::sync::Arc<Tickets>) -> Snapshot {
         let config = crate::config::parse(text, "test.toml".as_ref()).unwrap();
         build::build(config, 1, &Registry::new(2), tickets).unwrap()
+    }
+
+    /// Versions before this one have an IPv6 address as it was written.
+    #[test]
+    fn backend_is_found_by_any_spelling_of_its_address() {
+        let (tickets, now) = (Tickets::new(Moment(1)).unwrap(), Moment(100_000_000_000));
+        let text = CONFIG.replace("127.0.0.1:1", "[0:0:0:0:0:0:0:1]:1");
+        let old = snapshot_of(&text, &tickets);
+        old.upstreams[0].backends[0].shared.set_why("3 failures in a row".into());
+        let state = collect(&old, (&Overrides::default(), &Addresses::default()), &tickets, now).to_string();
+        assert!(state.contains("[::1]:1"), "{state}");
+        let state = state.replace("[::1]:1", "[0:0:0:0:0:0:0:1]:1");
+        let new = snapshot_of(&text, &tickets);
+        restore(&serde_json::from_str(&state).unwrap(), &new, now);
+        assert_eq!(&*new.upstreams[0].backends[0].shared.why(), "3 failures in a row");
     }
 
     #[test]

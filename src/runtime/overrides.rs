@@ -13,6 +13,8 @@ mod json;
 mod of_names;
 mod refusal;
 
+use std::{borrow::Cow, net::SocketAddr};
+
 use super::addresses::Addresses;
 use crate::{
     backend::Address,
@@ -303,10 +305,18 @@ impl Overrides {
     }
 }
 
-/// Which backend is called `called`: by its name, else by its address.
+/// Which backend is called `called`: by its name, else by its address, however that is written.
 pub fn position(backends: &[BackendConf], called: &str) -> Option<usize> {
     let by_name = backends.iter().position(|backend| backend.name == called);
-    by_name.or_else(|| backends.iter().position(|backend| backend.address.to_string() == called))
+    by_name.or_else(|| {
+        let called = written_alike(called);
+        backends.iter().position(|backend| backend.address.to_string() == called)
+    })
+}
+
+/// The address of a backend as [`Address`] writes it, where it was written otherwise: `[0:0::1]:80`.
+pub fn written_alike(address: &str) -> Cow<'_, str> {
+    address.parse::<SocketAddr>().map_or(address.into(), |address| address.to_string().into())
 }
 
 fn found<'c>(upstream: &'c UpstreamConf, called: &str) -> Result<&'c BackendConf, Refusal> {

@@ -4,7 +4,7 @@ use std::{fmt, path::Path};
 
 use serde_json::{Value, json};
 
-use super::{Overridden, Override, Overrides, What};
+use super::{Overridden, Override, Overrides, What, written_alike};
 use crate::upstream::conf::{BackendConf, BackendState};
 
 /// One key that is overridden.
@@ -89,6 +89,8 @@ impl Overrides {
             BackendConf::from_json(json, Path::new("")).map_err(|problems| problems.to_string())
         };
         let (upstream, address, name) = (text("upstream")?, text("address")?, text("backend")?);
+        // A program before this one may have written it as the file does.
+        let address = written_alike(&address).into_owned();
         let what = match text("key")?.as_str() {
             "added" => What::Added(conf("value")?),
             "removed" => What::Removed(conf("base")?),

@@ -143,6 +143,10 @@ fn overrides_a_file_could_not_hold_are_refused() {
         refused(&none, &add(json!({"address": "10.0.0.9:80", "name": "b"}))),
         (Reason::Conflict, "backend_exists")
     );
+    // However it is written.
+    let added = after(&config, &[add(json!({"address": "[::1]:80"}))]);
+    assert_eq!(refused(&added, &add(json!({"address": "[0:0:0:0:0:0:0:1]:80"}))).1, "backend_exists");
+    assert!(added.with(&remove("[0:0:0:0:0:0:0:1]:80"), &config, &Addresses::default()).unwrap().is_empty());
     let removed = after(&config, &[remove("b")]);
     assert_eq!(refused(&removed, &remove("b")), (Reason::NotFound, "no_such_backend"));
     assert_eq!(

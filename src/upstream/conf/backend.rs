@@ -121,7 +121,8 @@ impl Value for Address {
                 reader.problem_with(node.place, "`unix:` has no path", hint);
                 return None;
             }
-            return Some(Self::Unix(reader.resolve(node, path)));
+            // `/run//app.sock` is `/run/app.sock`.
+            return Some(Self::Unix(reader.resolve(node, path).components().collect()));
         }
         if let Some(name) = text.strip_prefix("srv:") {
             let labels: Vec<&str> = name.split('.').collect();
@@ -132,7 +133,7 @@ impl Value for Address {
                 reader.problem_with(node.place, message, hint);
                 return None;
             }
-            return Some(Self::Srv(name.into()));
+            return Some(Self::Srv(name.to_ascii_lowercase().into()));
         }
         host_and_port(text)
             .map_err(|hint| {
@@ -143,7 +144,7 @@ impl Value for Address {
     }
 }
 
-/// `host:port`, or a hint.
+/// `host:port`, or a hint. All who mean the same address have the same: written out it tells backends apart.
 fn host_and_port(text: &str) -> Result<Address, String> {
     if text.is_empty() {
         return Err("host and port: \"10.0.0.1:8080\"".to_owned());
@@ -166,16 +167,13 @@ fn host_and_port(text: &str) -> Result<Address, String> {
         _ => return Err("a port must be a number from 1 to 65535".to_owned()),
     };
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let valid = match bracketed {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => is_dns_name(host),
+    let host = match bracketed {
+        Some(address) => address.parse::<Ipv6Addr>().ok().map(|address| address.to_string()),
+        None => is_dns_name(host).then(|| host.to_ascii_lowercase()),
     };
-    if !valid {
-        return Err(
-            "host and port: \"10.0.0.1:8080\", \"[2001:db8::1]:8080\", \"app.internal:8080\"".to_owned()
-        );
-    }
-    Ok(Address::Host { host: bracketed.unwrap_or(host).to_ascii_lowercase().into(), port })
+    let host =
+        host.ok_or("host and port: \"10.0.0.1:8080\", \"[2001:db8::1]:8080\", \"app.internal:8080\"")?;
+    Ok(Address::Host { host: host.into(), port })
 }
 
 /// Whether a resolver could be asked for `name`; underscores are allowed, since many internal names have them.
@@ -213,6 +211,24 @@ mod tests {
         ] {
             let problems = read(bad).unwrap_err();
             assert!(problems.0[0].message.contains(message), "{problems}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_are_the_same_are_written_alike() {
+        let read = |address: &str| {
+            let backend = BackendConf::from_json(&json!({"address": address}), Path::new("/x.toml")).unwrap();
+            (backend.address.to_string(), backend.name)
+        };
+        for (given, same) in [
+            ("[0:0:0:0:0:0:0:1]:80", "[::1]:80"),
+            ("[2001:DB8:0::0001]:80", "[2001:db8::1]:80"),
+            ("App.Internal:80", "app.internal:80"),
+            ("srv:_HTTP._tcp.App.internal", "srv:_http._tcp.app.internal"),
+            ("unix:/run//./app.sock", "unix:/run/app.sock"),
+        ] {
+            assert_eq!(read(given), (same.to_owned(), same.to_owned()), "{given}");
+            assert_eq!(read(same), read(given));
         }
     }
 
