@@ -384,11 +384,17 @@ mod tests {
                 let told = shared.registry.fleet.lock();
                 (told.read, told.in_force, told.problem.clone().unwrap_or_default())
             };
-            let (message, hint) = ("the disk is full".into(), String::new());
-            let full = Refusal { reason: Reason::Failed, code: "not_written", message, hint };
+            let refused = |reason, code, message: &str| {
+                let (message, hint) = (message.into(), String::new());
+                Failed::Refused(Refusal { reason, code, message, hint })
+            };
+            let full = refused(Reason::Failed, "not_written", "the disk is full");
+            // During an upgrade both programs may write there.
+            let busy = refused(Reason::Conflict, "busy", "another process is writing there");
             let nothing = || Problems(Vec::new());
             for (failed, read) in [
-                (Failed::Refused(full), 6),
+                (full, 6),
+                (busy, 6),
                 (Failed::Outdated, 6),
                 (Failed::Lacking(nothing()), 6),
                 (Failed::Problems(nothing()), 7),
