@@ -21,7 +21,7 @@ pub fn rehearse(loaded: &Loaded, handed: Vec<Handed>, admin: Each<Option<Handed>
     AccessLog::start(sink(&loaded.config.log.access))
         .map_err(|error| no_access_log(text, &loaded.included, &error).to_string())?
         .finish();
-    let mut sockets = Sockets::new(handed);
+    let mut sockets = Sockets::new(handed, false);
     let acquired =
         sockets.acquire(&snapshot, 1).map_err(|failure| late(text, &loaded.included, failure).to_string())?;
     drop(sockets.commit(acquired, 1));

@@ -158,7 +158,7 @@ def message_of_four_megabytes(client):
 
 
 def many_small_messages(client):
-    answers = client.channel.stream_stream("/t.T/Chat")((b"%d" % i for i in range(5000)), timeout=30)
+    answers = client.channel.stream_stream("/t.T/Chat")((b"%d" % i for i in range(5000)), timeout=90)
     assert list(answers) == [b"re: %d" % i for i in range(5000)]
 
 

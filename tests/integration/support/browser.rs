@@ -117,7 +117,7 @@ impl Browser {
         let body = if method == "POST" { body } else { String::new() };
         let mut stream = TcpStream::connect(self.address).ok()?;
         // To start a browser on a busy machine takes its time.
-        stream.set_read_timeout(Some(PATIENCE * 3)).ok()?;
+        stream.set_read_timeout(Some(PATIENCE * 5)).ok()?;
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             self.address,

@@ -133,7 +133,7 @@ async def rebind(address, name, path):
     await relay.change()
     own = inside.get_extra_info("sockname")[1]
     async with connect("127.0.0.1", own, configuration=configuration(name), create_protocol=Client) as client:
-        steps = [1 << 20, 3 << 20]
+        steps = [1 << 19, 3 << 19]
 
         def progress(length):
             if steps and length > steps[0]:
