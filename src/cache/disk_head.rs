@@ -19,7 +19,7 @@ pub struct DiskHead {
     pub variant: Key,
     /// Status, fields, freshness, with the marks of purges.
     pub entry: StoredHead,
-    /// When the exchange that brought it began, in microseconds of the wall clock: a purge later than that is about it.
+    /// When the exchange that brought it began, in milliseconds of the wall clock: a purge later than that is about it.
     pub begun: u64,
 }
 
@@ -50,6 +50,13 @@ impl DiskHead {
             out.bytes(field.value);
         }
         out.0
+    }
+
+    /// Whether it is to stay where another would take its place, of this Date and asked for at `begun`; as in memory
+    /// (`StoredResponse::is_more_recent_than`). One that was asked for later than `now` was before the clock was set back.
+    pub fn is_more_recent_than(&self, (date, begun): (Date, u64), now: u64) -> bool {
+        let came = self.begun.max(self.entry.received.0.saturating_mul(1000));
+        self.begun <= now && came > begun && (self.entry.date, self.begun) > (date, begun)
     }
 
     /// Decodes bytes that [`DiskHead::encode`] made.
@@ -142,6 +149,30 @@ mod tests {
             entry,
             begun: 1_795_000_000_123_456,
         }
+    }
+
+    /// Neither the origin's clock nor this one's, set back, keeps what is newer away.
+    #[test]
+    fn what_was_asked_for_later_is_more_recent() {
+        const BEGUN: u64 = 1_795_000_000_500;
+        let mut record = DiskHead { begun: BEGUN, ..record() };
+        let date = record.entry.date;
+        let later = Date(date.0 + 9);
+        for (other, now, expected) in [
+            ((date, BEGUN - 200), BEGUN + 1, true),
+            ((date, BEGUN), BEGUN + 1, false),
+            ((date, BEGUN + 200), BEGUN + 300, false),
+            ((later, BEGUN - 200), BEGUN + 1, false),
+            ((date, BEGUN - 200), BEGUN - 1, false),
+        ] {
+            assert_eq!(record.is_more_recent_than(other, now), expected, "{other:?} {now}");
+        }
+        // Its head came while the other was asked for already.
+        record.entry.received = Date(date.0 + 5);
+        record.entry.date = Date(date.0 + 4);
+        assert!(record.is_more_recent_than((date, BEGUN + 3000), BEGUN + 9000));
+        let is_more_recent = record.is_more_recent_than((date, BEGUN + 6000), BEGUN + 9000);
+        assert!(!is_more_recent, "its origin's clock was ahead");
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub use self::{disk_object::DiskObject, disk_write::DiskWrite, purging::Purging}
 
 use super::{
     conf::CacheConf,
+    date::Date,
     disk::{Disk, Ending, Id, Keyed, Options, Stats},
     disk_head::DiskHead,
     key::Key,
@@ -43,6 +44,7 @@ use super::{
 };
 use crate::{
     fields::Fields,
+    moment::Moment,
     owned_directory::{Held, OwnedDirectory},
     telemetry::clock,
 };
@@ -170,6 +172,33 @@ impl DiskTier {
         self.disk().is_some_and(|disk| !disk.find(key.hash()).is_empty())
     }
 
+    /// Whether something under a key came after this moment, or its head did; asks no disk. It may be said of what came weeks
+    /// before.
+    pub fn came_since(&self, key: &Key, moment: Moment) -> bool {
+        self.disk().is_some_and(|disk| disk.came_since(key.hash(), moment))
+    }
+
+    /// Whether what is there in the place of a response of this Date, which was asked for at `since` (and at `begun` by the
+    /// wall clock), is more recent: it came meanwhile, and memory may have no room for it any more. Opens what came
+    /// meanwhile alone.
+    pub async fn has_more_recent(
+        &self,
+        (key, variant): (&Key, &Key),
+        date: Date,
+        (since, begun): (Moment, u64),
+    ) -> bool {
+        let Some(disk) = self.disk() else { return false };
+        for found in disk.find(key.hash()).into_iter().filter(|found| found.came.is_after(since)) {
+            let record = disk.head(found.id).await.and_then(|meta| DiskHead::decode(&meta));
+            let record = record.filter(|record| record.key == *key && record.variant == *variant);
+            let record = record.filter(|record| record.is_more_recent_than((date, begun), now_millis()));
+            if record.and_then(|record| self.past.unpurged(record)).is_some() {
+                return true;
+            }
+        }
+        false
+    }
+
     /// What answers a request, by its key and, where it varies, its fields. More than `most` variants are not kept.
     pub async fn find(&self, key: &Key, request: &Fields, most: usize) -> Option<DiskObject> {
         let disk = self.disk()?;
@@ -178,13 +207,22 @@ impl DiskTier {
             let Some(meta) = disk.head(found.id).await else { continue };
             let record = DiskHead::decode(&meta);
             let record = record.filter(|record| record.key == *key).and_then(|it| self.past.unpurged(it));
-            // The newest comes first: another of the same variant is one that it replaced.
-            let is_old = |record: &DiskHead| kept.iter().any(|other| other.record.variant == record.variant);
-            match record.filter(|record| !is_old(record) && kept.len() < most) {
-                Some(record) => {
-                    kept.push(DiskObject { record, length: found.length, disk: disk.clone(), id: found.id });
+            let Some(record) = record else {
+                disk.remove(found.id);
+                continue;
+            };
+            let mut object = DiskObject { record, length: found.length, disk: disk.clone(), id: found.id };
+            let has_room = kept.len() < most;
+            // The newest comes first: another of the same variant is one that it replaced, or that overtook it.
+            match kept.iter_mut().find(|other| other.record.variant == object.record.variant) {
+                Some(other) => {
+                    if object.is_more_recent_than(other, now_millis()) {
+                        std::mem::swap(other, &mut object);
+                    }
+                    object.remove();
                 }
-                None => disk.remove(found.id),
+                None if has_room => kept.push(object),
+                None => object.remove(),
             }
         }
         let mut selector = Selector::new(request);
@@ -252,6 +290,12 @@ impl DiskTier {
                 continue;
             };
             if record.key != object.key || record.variant != object.variant {
+                continue;
+            }
+            // What took the place of the one that was validated, asked for later or with another body, has a head of its own.
+            let is_later = record.begun > begun && record.begun <= now_millis();
+            let has_its_own = is_later || found.length != object.body.length;
+            if may_stay && has_its_own {
                 continue;
             }
             if may_stay {

@@ -298,7 +298,10 @@ impl Cache {
     /// Takes what was found on disk into memory. False where it does not come in.
     pub fn promote(&self, object: Arc<StoredResponse>) -> bool {
         let most = self.conf.max_variants as usize;
-        self.store.memory.as_ref().is_some_and(|memory| memory.put_known(object, most, true).is_ok())
+        // One too large for memory may have come meanwhile, and would be hidden.
+        let is_overtaken = self.store.disk.came_since(&object.key, object.begun());
+        let memory = self.store.memory.as_ref().filter(|_| !is_overtaken);
+        memory.is_some_and(|memory| memory.put_known(object, most, true).is_ok())
     }
 
     /// Stores the newer head of a response in the place of the older one, if that is still there. False where it is to be
@@ -313,7 +316,10 @@ impl Cache {
         }
         // What came from disk has no place here yet.
         let is_taken = memory.variants(&object.key).iter().any(|other| other.variant == object.variant);
-        let is_from_disk = !is_taken && self.store.disk.may_have(&object.key);
+        let disk = &self.store.disk;
+        // What came meanwhile, and left memory already, is in its place there.
+        let is_overtaken = || disk.came_since(&object.key, object.begun());
+        let is_from_disk = !is_taken && disk.may_have(&object.key) && !is_overtaken();
         is_from_disk && self.put(object) != Err(Rejected::Older)
     }
 

@@ -105,6 +105,11 @@ impl StoredResponse {
         self
     }
 
+    /// When its request began, or that which validated it.
+    pub fn begun(&self) -> Moment {
+        self.begun
+    }
+
     /// Whether it is to stay where another would take its place, which was asked for before this one was there, and is
     /// older (RFC 9111 §4: "the most recent response (as determined by the Date header field)"). What was asked for after
     /// it is newer whatever its Date says: the clock of an origin may be set back.

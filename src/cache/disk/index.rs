@@ -22,9 +22,9 @@ use self::{
     order::{Order, ROOM},
 };
 use super::layout::Name;
-use crate::{cache::conf::Eviction, rng::scramble};
+use crate::{cache::conf::Eviction, moment::Moment, rng::scramble};
 
-pub use self::entry::{Found, Id};
+pub use self::entry::{Came, Found, Id};
 
 /// A file whose object left the index, and the generation that it is of.
 pub(super) type Gone = (u32, Name);
@@ -93,10 +93,15 @@ impl Index {
         let mut found: Vec<_> = self
             .of_key(key)
             .filter(|(slot, _)| !self.asked.is_idle(*slot))
-            .map(|(slot, entry)| Found { id: Id { sequence: entry.sequence, slot }, length: entry.length })
+            .map(|(slot, entry)| entry.found(slot))
             .collect();
         found.sort_unstable_by_key(|found| std::cmp::Reverse(found.id.sequence));
         found
+    }
+
+    /// Whether an object under a key, or the head of one, came after this moment.
+    pub(super) fn came_since(&self, key: u128, moment: Moment) -> bool {
+        self.of_key(key).any(|(_, entry)| entry.came.is_after(moment))
     }
 
     /// Where an object is now.
@@ -136,7 +141,8 @@ impl Index {
         self.drop_victims(gone);
         let Name { key, sequence, length, shift, head, block, mark, keyed } = name;
         let next = self.keys.get(&half(key)).copied().unwrap_or(NONE);
-        let entry = Entry { key, sequence, length, rank, shift, head, next, block, mark, keyed };
+        let came = Came::at(Moment::now());
+        let entry = Entry { key, sequence, length, rank, shift, head, came, next, block, mark, keyed };
         let slot = self.entries.insert(entry);
         let Ok(slot) = u32::try_from(slot) else {
             self.entries.remove(slot);
@@ -188,6 +194,7 @@ impl Index {
         }
         let Some(entry) = self.entries.get_mut(id.slot as usize) else { return false };
         (entry.shift, entry.head, entry.mark) = (new.shift, new.head, new.mark);
+        entry.came = Came::at(Moment::now());
         if old.size() != new.size() {
             let rank = entry.rank;
             self.order.admit(rank, new.size());

@@ -42,7 +42,7 @@ mod write_stream;
 
 pub use self::{
     folder::{leave_mark, name_of_mark, take_mark},
-    index::{Found, Id},
+    index::{Came, Found, Id},
     judge::{Finished, Judge, Visit},
     layout::Keyed,
     options::Options,

@@ -14,7 +14,7 @@ use super::{
     shared::Shared,
     stats::Stats,
 };
-use crate::cache::conf::Eviction;
+use crate::{cache::conf::Eviction, moment::Moment};
 
 /// The store. Its threads end, and its folder is free for another, soon after the last `Arc` is dropped; what was
 /// finished before is written first.
@@ -29,6 +29,12 @@ impl Disk {
     /// replaced: so of two that fit, take the first.
     pub fn find(&self, key: u128) -> Vec<Found> {
         self.shared.lock_index().find(key)
+    }
+
+    /// Whether something under a key came, or its newest `meta` did, after this moment; from memory. It may be said of what
+    /// came weeks before.
+    pub fn came_since(&self, key: u128, moment: Moment) -> bool {
+        self.shared.lock_index().came_since(key, moment)
     }
 
     /// What was given as `meta` when the object was written or updated. Nothing where it is gone or damaged, which

@@ -28,6 +28,11 @@ impl DiskObject {
         Variant { vary: &entry.vary, key: variant, date: entry.date }
     }
 
+    /// Whether another, which has come to disk behind it, was asked for earlier, and is older.
+    pub(super) fn is_more_recent_than(&self, other: &Self, now: u64) -> bool {
+        self.record.is_more_recent_than((other.record.entry.date, other.record.begun), now)
+    }
+
     /// The bytes of its body from an offset to before another.
     pub fn read(&self, from: u64, to: u64) -> Reading {
         self.disk.read(self.id, from, to)

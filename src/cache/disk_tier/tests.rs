@@ -169,9 +169,52 @@ fn a_validation_in_memory_does_not_undo_a_purge() {
     let DiskHead { key, variant, .. } = store(&tier).record;
     let begun = now_millis();
     purge_softly(&tier);
-    let validated = StoredResponse::assembled(key, variant, fresh(), Body::of([]));
+    let validated = StoredResponse::assembled(key, variant, fresh(), hello());
     wait(tier.renew(&validated, true, begun));
     assert_eq!(found_later(&folder, tier), Some(false));
+}
+
+fn hello() -> Body {
+    Body::of([Bytes::from_static(b"hello")])
+}
+
+/// What was validated came from disk, and another took its place there meanwhile, which has left memory again.
+#[test]
+fn a_validation_gives_its_head_to_no_other_body() {
+    let folder = Temporary::new("other-body");
+    let tier = folder.open();
+    let DiskHead { key, variant, begun, .. } = store(&tier).record;
+    let head = StoredHead { date: Date(7), ..fresh() };
+    let other = Body::of([Bytes::from_static(b"another")]);
+    let bodies = [(other, begun, false), (hello(), begun - 1, false), (hello(), begun, true)];
+    for (body, begun, expected) in bodies {
+        let validated = StoredResponse::assembled(key.clone(), variant.clone(), head.clone(), body);
+        wait(tier.renew(&validated, true, begun));
+        assert_eq!(find(&tier).unwrap().record.entry.date == Date(7), expected);
+    }
+}
+
+/// The body of the first one asked for is the last to be whole, and memory has no room for the other.
+#[test]
+fn what_was_asked_for_earlier_hides_no_newer_on_disk() {
+    let folder = Temporary::new("overtaken");
+    let tier = folder.open();
+    let (since, begun) = (Moment::now().minus(Duration::from_secs(1)), now_millis() - 1000);
+    let entry = fresh();
+    let (key, variant, date) = (key(), entry.vary.key(&Fields::default()).unwrap(), entry.date);
+    let mut earlier = tier.begin(&key, &variant, &entry, (Some(5), begun)).unwrap();
+    let later = store(&tier).record.begun;
+    let has_more_recent = |began| wait(tier.has_more_recent((&key, &variant), date, began));
+    assert!(has_more_recent((since, begun)));
+    assert!(!has_more_recent((since, later + 1000)), "it was asked for before");
+    assert!(!has_more_recent((Moment::now().plus(Duration::from_secs(1)), begun)), "it was there before");
+    let other = key_of("/b");
+    assert!(!wait(tier.has_more_recent((&other, &variant), date, (since, begun))));
+    earlier.push(Bytes::from_static(b"hello"));
+    assert!(earlier.finish());
+    until("both are there", || tier.stats().unwrap().objects == 2);
+    assert_eq!(find(&tier).unwrap().record.begun, later);
+    assert_eq!(tier.stats().unwrap().objects, 1);
 }
 
 #[test]

@@ -43,10 +43,24 @@ pub(super) async fn fill(
     // Where it breaks off the source is dropped: whoever reads sees that the rest is missing.
     if respond::pump(respond::Source::Upstream(response), patience, &mut sink).await.is_ok() {
         let FillSink { source, disk, .. } = sink;
-        let (key, since) = (source.key().clone(), source.since());
-        source
-            .finish(|body, rules| store(&cache, key, (&head, before.as_ref()), (body, disk), (since, rules)));
+        end(&cache, (&head, before.as_ref()), source, disk).await;
     }
+}
+
+/// The body is whole: it is stored, unless something more recent came to disk meanwhile, which memory may not have any more.
+async fn end(
+    cache: &Arc<Cache>,
+    (head, before): (&Answer, Option<&Arc<StoredResponse>>),
+    source: Source,
+    disk: Option<DiskWrite>,
+) {
+    let (key, since) = (source.key().clone(), source.since());
+    let (place, began) = ((&key, &head.variant), (since, source.begun()));
+    if cache.store.disk.has_more_recent(place, head.entry.date, began).await {
+        source.finish(|_, _| {});
+        return;
+    }
+    source.finish(|body, rules| store(cache, key, (head, before), (body, disk), (since, rules)));
 }
 
 /// Stores an answer whose body is whole, in memory if all of it is there still, and on disk. Nothing that it replaces

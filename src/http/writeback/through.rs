@@ -122,11 +122,17 @@ async fn keep_on_disk(cache: Arc<Cache>, object: Arc<StoredResponse>, watch: Wat
     }
     // What began in the millisecond in which its URI was forgotten counts as older than that.
     tokio::time::sleep(Duration::from_millis(2)).await;
-    let facts = (Some(object.body.length), now_millis());
+    let begun = now_millis();
+    let facts = (Some(object.body.length), begun);
     let Some(mut keeping) = disk.begin(&object.key, &object.variant, &object.entry, facts) else { return };
     for chunk in object.body.chunks() {
         poll_fn(|cx| keeping.poll_room(cx)).await;
         keeping.push(chunk.clone());
+    }
+    // What was fetched since the write is at least as new.
+    let place = (&object.key, &object.variant);
+    if disk.has_more_recent(place, object.entry.date, (object.begun(), begun)).await {
+        return;
     }
     watch.store(|rules| {
         if is_undisturbed(&cache, &object.key, &object.entry, rules) {

@@ -9,6 +9,7 @@ use crate::{
     cache::{
         conf::{Admission, CacheConf, DiskConf},
         date::Date,
+        fill::Mark,
         freshness::Times,
         key::KeySettings,
         memory::Found,
@@ -141,6 +142,63 @@ fn an_origin_whose_clock_was_set_back_is_believed() {
     let since = Moment::now().plus(Duration::from_secs(1));
     store(&cache, key(), (&answer(&PLAIN, 0), None), (body("2"), None), (since, &[]));
     assert_eq!(found(&cache, "de").as_deref(), Some(&b"2"[..]));
+}
+
+/// The body of the first one asked for is the last to be whole, and memory has no room for the other any more.
+#[tokio::test]
+async fn newer_on_disk_alone_is_not_taken_away() {
+    for is_overtaken in [true, false] {
+        let path =
+            std::env::temp_dir().join(format!("pointsman-overtaken-{}-{is_overtaken}", std::process::id()));
+        let folder = Temporary(path);
+        let disk = Some(DiskConf { path: StorePath(folder.0.clone()), size: Size(1 << 20) });
+        let cache = cache(CacheConf { disk, ..CacheConf::collapsing("c") });
+        let before = mark(&cache);
+        on_its_way(&cache, &answer(&PLAIN, 1)).unwrap().finish();
+        assert!(is_on_disk(&cache));
+        let asked = if is_overtaken { before } else { mark(&cache) };
+        let (mut source, _reader) = cache.store.fills.begin_alone(&key(), asked);
+        source.answer(Arc::new(answer(&PLAIN, 0)));
+        source.push(Bytes::from_static(b"hello"));
+        let head = answer(&PLAIN, 0);
+        let disk = on_its_way(&cache, &head);
+        end(&cache, (&head, None), source, disk).await;
+        assert!(is_on_disk(&cache));
+        assert_eq!(found(&cache, "de").is_none(), is_overtaken);
+        let object = cache.store.disk.find(&key(), &speaks("de"), 10).await.unwrap();
+        assert_eq!(object.record.entry.date == Date(NOW.0 + 1), is_overtaken);
+    }
+}
+
+/// It would come to memory from disk, or by a validation, and hide what is there by now.
+#[test]
+fn what_came_to_disk_meanwhile_is_not_hidden() {
+    let path = std::env::temp_dir().join(format!("pointsman-hidden-{}", std::process::id()));
+    let folder = Temporary(path);
+    let disk = Some(DiskConf { path: StorePath(folder.0.clone()), size: Size(1 << 20) });
+    let cache = cache(CacheConf { disk, ..CacheConf::collapsing("c") });
+    let before = mark(&cache).since;
+    on_its_way(&cache, &answer(&PLAIN, 1)).unwrap().finish();
+    assert!(is_on_disk(&cache));
+    let since = mark(&cache).since;
+    let object = |begun| {
+        let Answer { entry, variant, .. } = answer(&PLAIN, 0);
+        Arc::new(StoredResponse::assembled(key(), variant, entry, Body::of([])).begun_at(begun))
+    };
+    assert!(!cache.promote(object(before)));
+    assert!(!cache.replace(&object(before), object(before), &[]));
+    assert!(found(&cache, "de").is_none());
+    assert!(cache.replace(&object(since), object(since), &[]), "it was validated there");
+    assert!(cache.promote(object(since)) && found(&cache, "de").is_some());
+}
+
+/// The present, which is past when this returns, by both clocks.
+fn mark(cache: &Cache) -> Mark {
+    let mark = cache.store.fills.mark();
+    while clock::unix_millis() <= mark.at || Moment::now().since(mark.since) < Duration::from_millis(2) {
+        thread::yield_now();
+    }
+    mark
 }
 
 /// Its head would be that of another body on disk.
