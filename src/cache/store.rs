@@ -265,8 +265,8 @@ impl Cache {
         !rules.iter().any(|rule| rule.matches(key, response, &self.conf.purge_header))
     }
 
-    /// Whether an answer may be older than something that was purged since `then`, in milliseconds of the wall clock.
-    pub fn is_outdated(&self, key: &Key, response: &Fields, then: u64) -> bool {
+    /// Whether an answer may be older than something that was purged since `then`.
+    pub fn is_outdated(&self, key: &Key, response: &Fields, then: Moment) -> bool {
         !self.survives(key, response, &self.store.fills.purges_since_time(key, then))
     }
 

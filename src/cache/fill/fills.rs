@@ -121,7 +121,7 @@ impl Fills {
     /// Has what is under way not stored where a rule is about it, and joined by nobody any more. To be called before
     /// what is stored is looked at.
     pub fn purge(&self, rule: &Rule) {
-        self.recent.add(rule, clock::unix_millis());
+        self.recent.add(rule, Moment::now());
         for shard in &self.shards {
             let table = shard.lock().unwrap_or_else(PoisonError::into_inner);
             for fill in table.values().flatten().filter(|fill| rule.may_match(&fill.key)) {
@@ -149,8 +149,8 @@ impl Fills {
         self.purges_since(key, asked.purges)
     }
 
-    /// The purges that may be about a key, and came then or later, in milliseconds of the wall clock.
-    pub fn purges_since_time(&self, key: &Key, then: u64) -> Vec<Rule> {
+    /// The purges that may be about a key, and came then or later.
+    pub fn purges_since_time(&self, key: &Key, then: Moment) -> Vec<Rule> {
         self.recent.since_time(then).into_iter().filter(|rule| rule.may_match(key)).collect()
     }
 

@@ -7,6 +7,7 @@ use std::{collections::VecDeque, sync::PoisonError};
 
 use crate::{
     cache::purge::Rule,
+    moment::Moment,
     sync::{Mutex, MutexGuard},
 };
 
@@ -18,8 +19,9 @@ pub(super) struct Recent(Mutex<Kept>);
 struct Kept {
     /// How many there were, ever.
     count: u64,
-    /// The newest of them, oldest first, and when each came, in milliseconds of the wall clock.
-    rules: VecDeque<(u64, Rule)>,
+    /// The newest of them, oldest first, and when each came. By the monotonic clock: were the wall clock set, what came before
+    /// would seem to have come after, or the other way round.
+    rules: VecDeque<(Moment, Rule)>,
 }
 
 /// How many are kept. A fetch that more of them outran is not stored, whatever they were about.
@@ -27,7 +29,7 @@ const MOST: usize = 256;
 
 impl Recent {
     /// Notes one, that comes now.
-    pub(super) fn add(&self, rule: &Rule, now: u64) {
+    pub(super) fn add(&self, rule: &Rule, now: Moment) {
         let mut kept = self.kept();
         kept.count += 1;
         if kept.rules.len() == MOST {
@@ -52,7 +54,7 @@ impl Recent {
     }
 
     /// Those that came then or later.
-    pub(super) fn since_time(&self, then: u64) -> Vec<Rule> {
+    pub(super) fn since_time(&self, then: Moment) -> Vec<Rule> {
         let kept = self.kept();
         let is_forgotten = kept.rules.len() == MOST && kept.rules.front().is_some_and(|(at, _)| *at >= then);
         match is_forgotten {
@@ -78,14 +80,15 @@ mod tests {
     fn recent_purges_are_listed_and_too_many_are_everything() {
         let recent = Recent::default();
         assert_eq!((recent.count(), recent.since(0)), (0, vec![]));
-        recent.add(&tag(0), 10);
-        recent.add(&tag(1), 20);
-        assert_eq!((recent.since_time(20), recent.since_time(21)), (vec![tag(1)], vec![]));
+        recent.add(&tag(0), Moment(10));
+        recent.add(&tag(1), Moment(20));
+        let since_time = |then| recent.since_time(Moment(then));
+        assert_eq!((since_time(20), since_time(21)), (vec![tag(1)], vec![]));
         assert_eq!(recent.since(0), [tag(0), tag(1)]);
         assert_eq!(recent.since(1), [tag(1)]);
         assert_eq!(recent.since(2), []);
-        (2..MOST + 2).for_each(|number| recent.add(&tag(number), 30));
-        assert_eq!((recent.since_time(30), recent.since_time(31)), (vec![Rule::All], vec![]));
+        (2..MOST + 2).for_each(|number| recent.add(&tag(number), Moment(30)));
+        assert_eq!((since_time(30), since_time(31)), (vec![Rule::All], vec![]));
         assert_eq!(recent.since(1), [Rule::All]);
         assert_eq!(recent.since(2).len(), MOST);
         assert_eq!(recent.since(MOST as u64), [tag(MOST), tag(MOST + 1)]);

@@ -10,7 +10,6 @@ use tokio::time::timeout;
 use super::origin::{OriginReply, OriginRequest, judge};
 use crate::{
     cache::{
-        date::Date,
         freshness::{Times, age_value},
         key::Key,
         peer_counts::PeerResult,
@@ -31,7 +30,6 @@ use crate::{
     moment::Moment,
     route::rewrite::Rewrite,
     runtime::Route,
-    telemetry::clock,
     template::Template,
     upstream::{UpstreamResponse, forward_request::FirstSign, upload::Upload},
 };
@@ -73,13 +71,13 @@ impl Owner {
         exchange: &mut Exchange,
         client: &mut Detached<'_>,
     ) -> Option<OriginReply> {
-        let asked = clock::unix_millis();
+        let (asked, requested) = (Moment::now(), now());
         let first = first_sign(request)?;
         let patience = FirstSign { first, then: request.cache.conf.collapse.timeout };
         let question = (Purpose::Cache, RequestPlan::WITHOUT_BODY);
         let nothing = &mut Upload::default();
         let answered = self.0.ask(request.context, question, patience, nothing, exchange, client).await;
-        let (received, waited) = (now(), clock::unix_millis().saturating_sub(asked));
+        let (received, waited) = (now(), Moment::now().since(asked));
         let judged = answered
             .map_err(|why| self.failed(&why))
             .and_then(|response| judge_age(request.cache, key, asked, response, exchange));
@@ -93,7 +91,7 @@ impl Owner {
         };
         request.cache.store.peers.add(result);
         let answer = Answer { response: response?, affinity: None };
-        let times = Times { requested: Date(asked / 1000), received };
+        let times = Times { requested, received };
         let is_stored = was_stored(&exchange.response.fields, waited);
         let reply = judge(request, answer, is_conditional, exchange, times)?;
         let reply = if is_stored { reply.of_peer() } else { reply };
@@ -136,19 +134,18 @@ fn first_sign(request: &OriginRequest<'_>) -> Option<Duration> {
     Some(cluster?.peers.as_ref()?.response_timeout)
 }
 
-/// What the answer in `exchange.response` is, to a question of that time in milliseconds of the wall clock; an error where it
-/// is not taken.
+/// What the answer in `exchange.response` is, to a question of that time; an error where it is not taken.
 fn judge_age(
     cache: &Cache,
     key: &Key,
-    asked: u64,
+    asked: Moment,
     response: UpstreamResponse,
     exchange: &Exchange,
 ) -> Result<(UpstreamResponse, PeerResult), PeerResult> {
     let fields = &exchange.response.fields;
     // A purge reaches nodes one after the other: what the peer has may be from before one that was made here already. Ages
     // are whole seconds, rounded down.
-    let then = asked.saturating_sub(age_value(fields).saturating_add(1).saturating_mul(1000));
+    let then = asked.minus(Duration::from_secs(age_value(fields).saturating_add(1)));
     if cache.is_outdated(key, fields, then) {
         give_back(response);
         return Err(PeerResult::Outdated);
@@ -156,11 +153,11 @@ fn judge_age(
     Ok((response, if says(fields, b"hit") { PeerResult::Hit } else { PeerResult::Fetched }))
 }
 
-/// Whether a peer that answered after so many milliseconds had that stored before it was asked. It may have given it because
-/// of what the one who asks accepts, or since the origin fails, and said so; or as one who reads along with a fetch.
-fn was_stored(answer: &Fields, waited: u64) -> bool {
+/// Whether a peer that answered after so long had that stored before it was asked. It may have given it because of what the
+/// one who asks accepts, or since the origin fails, and said so; or as one who reads along with a fetch.
+fn was_stored(answer: &Fields, waited: Duration) -> bool {
     // Ages are whole seconds.
-    let is_older = age_value(answer).saturating_mul(1000) > waited.saturating_add(1000);
+    let is_older = Duration::from_secs(age_value(answer)) > waited.saturating_add(Duration::from_secs(1));
     is_older || says(answer, b"hit") || says(answer, b"detail=stale-if-error")
 }
 
@@ -195,7 +192,7 @@ mod tests {
             let mut fields = Fields::default();
             status.split(", ").for_each(|one| fields.push("Cache-Status", one.as_bytes()));
             fields.push("Age", age.as_bytes());
-            assert_eq!(was_stored(&fields, 400), expected, "{status} {age}");
+            assert_eq!(was_stored(&fields, Duration::from_millis(400)), expected, "{status} {age}");
         }
     }
 
