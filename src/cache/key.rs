@@ -50,7 +50,7 @@ impl Key {
         for name in &settings.headers {
             Self::write_header(
                 name,
-                super::normalized_field::normalized(name, request).as_deref(),
+                super::normalized_field::normalized_with_respelled(name, request).as_deref(),
                 &mut text,
             );
         }

@@ -3,7 +3,7 @@
 //!
 //! Next stops: `key`, for the fields that a route makes part of the key, and `vary`, for those that a response names.
 
-use crate::fields::{Fields, Known, QuotedByte, QuotedString, list};
+use crate::fields::{Fields, Known, QuotedByte, QuotedString, has_sign, is_respelled, list};
 
 /// The value of a request's field in one spelling; none when it is absent, which matches only absent (§4.1).
 /// `name` is in lower case.
@@ -22,6 +22,31 @@ pub fn normalized(name: &str, request: &Fields) -> Option<Vec<u8>> {
         // Of a field whose grammar is not known, only the lines are joined (RFC 9110 §5.3).
         _ => Some(joined(request.all(name), b", ")),
     }
+}
+
+/// The same with what the request has under other spellings of the name, which some backends take for it (`x_user` and
+/// `x.user` for `x-user`): the answer may be by those, and is for none who sent others. They come where `underscores` lets
+/// them pass, or where the name is such a spelling itself. Those of names that caches look at go no further
+/// (`http::misleading`).
+pub fn normalized_with_respelled(name: &str, request: &Fields) -> Option<Vec<u8>> {
+    let value = normalized(name, request);
+    let may_be_there = request.has(Known::Underscored) || has_sign(name.as_bytes());
+    if !may_be_there || Known::of(name.as_bytes()).is_named() {
+        return value;
+    }
+    let respelled = || request.iter().filter(move |field| is_respelled(field.name, name.as_bytes()));
+    if respelled().next().is_none() {
+        return value;
+    }
+    // No value has an end of a line: each text is read in one way only.
+    let mut text = value.unwrap_or_else(|| b"\n".to_vec());
+    for field in respelled() {
+        text.push(b'\n');
+        text.extend(field.name.iter().map(u8::to_ascii_lowercase));
+        text.push(b':');
+        text.extend_from_slice(field.value);
+    }
+    Some(text)
 }
 
 fn joined<'a>(values: impl Iterator<Item = &'a [u8]>, with: &[u8]) -> Vec<u8> {

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::{
-    cache::{date::Date, key::Key, normalized_field::normalized},
+    cache::{date::Date, key::Key, normalized_field::normalized_with_respelled},
     fields::{Fields, Known, is_token_byte, list},
 };
 
@@ -44,7 +44,7 @@ impl Vary {
 
     /// The key of the variant that a request with these fields would be answered with; none for `*`.
     pub fn key(&self, request: &Fields) -> Option<Key> {
-        self.key_of(|name, write| write(normalized(name, request).as_deref()))
+        self.key_of(|name, write| write(normalized_with_respelled(name, request).as_deref()))
     }
 
     /// The same, of a request whose fields `value` gives.
@@ -84,7 +84,7 @@ impl<'a> Selector<'a> {
             }
             let key = vary.key_of(|name, write| {
                 if !spelled.contains_key(name) {
-                    spelled.insert(name.to_owned(), normalized(name, self.request));
+                    spelled.insert(name.to_owned(), normalized_with_respelled(name, self.request));
                 }
                 write(spelled.get(name).and_then(Option::as_deref));
             });

@@ -164,7 +164,7 @@ impl Known {
 /// Whether a token has a byte of which few names have any: no letter, no digit, no hyphen. CGI takes each for an underscore,
 /// as it does a hyphen (`docs/decisions/046-signs-in-names.md`). Eight bytes at once: it is asked of most names that are not
 /// known.
-fn has_sign(name: &[u8]) -> bool {
+pub fn has_sign(name: &[u8]) -> bool {
     let Some(last) = name.last_chunk::<8>() else { return name.iter().copied().any(is_sign) };
     name.as_chunks::<8>().0.iter().chain([last]).fold(0, |found, word| found | signs_of(*word)) != 0
 }

@@ -21,8 +21,8 @@ pub(super) fn remove_misleading(request: &mut Fields, may_stay: impl Fn(&str) ->
     MISLEADING.iter().filter(|name| !may_stay(name)).for_each(|name| request.remove(name));
 }
 
-/// Removes other spellings of what an answer is stored by: of these names, which its key has, and of those that caches look
-/// at (`Accept_Encoding`). Some backends answer by them, and others would get that answer who never sent them.
+/// Removes other spellings of what an answer is stored by: of these names, which its key or a condition has, and of those that
+/// caches look at (`Accept_Encoding`). Some backends answer by them, and others would get that answer who never sent them.
 pub(super) fn remove_respelled<'n>(request: &mut Fields, names: impl Iterator<Item = &'n str>) {
     // Only where `underscores` lets them pass.
     if !request.has(Known::Underscored) {

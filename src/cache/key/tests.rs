@@ -15,6 +15,24 @@ fn text(target: &str, query: QueryKey, sorted: bool) -> String {
     text_with("https", "a.example", None, target, &settings)
 }
 
+/// A stranger's `x-tenant` would else be what all get who ask without `x_tenant`.
+#[test]
+fn other_spellings_of_a_chosen_field_are_in_the_key() {
+    let of = |chosen: &str, lines: &[(&str, &str)]| {
+        let settings = KeySettings { headers: vec![chosen.to_owned()], ..KeySettings::default() };
+        let mut fields = Fields::default();
+        lines.iter().for_each(|(name, value)| fields.push(name, value.as_bytes()));
+        Key::of("http", "a.example", None, "/", &fields, &settings)
+    };
+    for (chosen, other) in [("x_tenant", "X-Tenant"), ("x_tenant", "x.tenant"), ("x-tenant", "X_Tenant")] {
+        let plain = of(chosen, &[]);
+        let with = |value: &str| of(chosen, &[(other, value)]);
+        assert!(with("a") != plain && with("a") != with("b") && with("a") == with("a"), "{chosen} {other}");
+        assert_ne!(with("a"), of(chosen, &[(chosen, "a")]), "{chosen} {other}");
+        assert_eq!(with("a").uri(), plain.uri(), "a purge of the URL finds both");
+    }
+}
+
 #[test]
 fn scheme_host_and_default_port_have_one_spelling() {
     let plain = KeySettings::default();

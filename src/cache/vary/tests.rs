@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::cache::normalized_field::accept_encoding;
+use crate::cache::normalized_field::{accept_encoding, normalized};
 
 fn fields(lines: &[(&str, &str)]) -> Fields {
     let mut fields = Fields::default();
@@ -48,6 +48,22 @@ fn the_named_fields_must_match_and_others_need_not() {
     assert!(same("", &one, &[]));
     // Values are not case-insensitive by themselves.
     assert!(!same("Foo", &[("Foo", "a")], &[("Foo", "A")]));
+}
+
+/// Some backends take one for the other, and answer with what is for one user alone.
+#[test]
+fn other_spellings_of_a_named_field_are_told_apart() {
+    let spellings = [("X-User", "x_user"), ("X-User", "X.User"), ("x_user", "X-User"), ("x_user", "x.user")];
+    for (value, spelling) in spellings {
+        let of = |who: &'static str| [(spelling, who)];
+        assert!(!same(value, &of("ann"), &[]) && !same(value, &[], &of("ann")), "{value} {spelling}");
+        assert!(!same(value, &of("ann"), &of("bob")), "{value} {spelling}");
+        assert!(!same(value, &of("ann"), &[(value, "ann")]), "{value} {spelling}");
+        assert!(!same(value, &of(""), &[]) && !same(value, &[(value, ""), of("a")[0]], &of("a")), "{value}");
+        assert!(same(value, &of("ann"), &of("ann")), "{value} {spelling}");
+        assert!(same(value, &[(value, "1")], &[(value, "1"), ("x_other", "2")]), "{value}");
+    }
+    assert!(same("Accept-Encoding", &[], &[("accept_encoding", "br")]), "it goes no further");
 }
 
 #[test]

@@ -157,7 +157,10 @@ pub(super) fn make_common((cache, route): (&Cache, Option<&Route>), exchange: &m
     if cache.is_storing {
         let template = cache.key_template.iter().flat_map(Template::headers);
         let settled = route.iter().flat_map(|route| &route.settled_fields).map(|name| &**name);
-        let names = cache.key.headers.iter().map(|header| &**header).chain(template).chain(settled);
+        let groups = cache.conf.bypass.iter().chain(&cache.conf.no_store);
+        let conditions = groups.flat_map(|group| &group.headers.0).map(|(name, _)| &**name);
+        let names = cache.key.headers.iter().map(|header| &**header);
+        let names = names.chain(template).chain(settled).chain(conditions);
         remove_respelled(fields, names);
     }
     // Where nothing is stored only those share an answer who agree in these too, and what a trusted proxy says goes on.

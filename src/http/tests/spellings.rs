@@ -15,6 +15,7 @@ const ROUTES: &str = "[[listener]]\nname = \"lax\"\naddress = \"127.0.0.1:0\"\nu
     [[route]]\nname = \"all\"\nupstream = \"app\"\n\
     request_headers = { set = { x-user = \"ann\" }, remove = [\"x-role\"] }\n\
     [[cache]]\nname = \"pages\"\nmemory = \"1MiB\"\nkey = { headers = [\"x-tenant\"] }\n\
+    no_store = [{ headers = { x-preview = true } }]\n\
     [[route]]\nname = \"cached\"\npaths = [\"/cached\"]\nupstream = \"app\"\ncache = \"pages\"\n";
 
 /// What a backend may take for fields that only proxies, or the route, may set.
@@ -107,7 +108,7 @@ fn names_that_pass_are_none_that_anything_else_depends_on() {
         assert!(of_route.contains("\nx_api_key: 1") && of_route.contains("\nx-user: ann"), "{of_route}");
         assert!(!of_route.contains("admin") && !of_route.contains("root"), "{of_route}");
         let lines = "X_HTTP_Method_Override: HEAD\r\nX.Host: evil\r\nx_method_override: evil\r\nX_HTTP_Method: evil\r\n\
-                     X_Tenant: evil\r\nAccept.Encoding: evil\r\nx_api_key: 1\r\n";
+                     X_Tenant: evil\r\nx_preview: evil\r\nAccept.Encoding: evil\r\nx_api_key: 1\r\n";
         let of_cache = get("/cached", lines).await;
         assert!(of_cache.contains("\nx_api_key: 1"), "{of_cache}");
         assert!(!of_cache.contains("evil") && !of_cache.contains("override"), "{of_cache}");
