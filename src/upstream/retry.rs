@@ -68,7 +68,7 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
 pub struct Budget {
     percent: Cell<f64>,
     minimum: Cell<f64>,
-    /// What has come together of a minimum of less than one in the window: a worker's share of a small one.
+    /// What has come together of a budget of less than one in the window: a worker's share of a small one.
     spare: Cell<f64>,
     /// Retries that may be made, as of `at`; fractions add up.
     requests: Cell<f64>,
@@ -78,6 +78,8 @@ pub struct Budget {
 
 /// The share is of the requests of about this time.
 const WINDOW: Duration = Duration::from_secs(10);
+/// What fractions may lack of the whole that they add up to: 0.29 times 100 is no whole 29.
+const ROUNDING: f64 = 1e-9;
 
 impl Budget {
     /// `percent` of the requests, and at least `per_second` retries a second.
@@ -107,8 +109,10 @@ impl Budget {
     /// Takes a retry from the budget; false when there is none left.
     pub fn try_retry(&self, now: Moment) -> bool {
         self.age(now);
-        let most = self.percent.get() * self.requests.get() + self.minimum.get();
-        let is_left = self.retries.get() + 1.0 <= most || self.spare.get() >= 1.0;
+        let most = self.share() + self.minimum.get();
+        // What came together under another configuration is not for one that allows none.
+        let is_in_spare = self.spare.get() >= 1.0 - ROUNDING && most > 0.0;
+        let is_left = self.retries.get() + 1.0 <= most + ROUNDING || is_in_spare;
         if is_left {
             self.retries.set(self.retries.get() + 1.0);
             self.spare.set((self.spare.get() - 1.0).max(0.0));
@@ -116,19 +120,26 @@ impl Budget {
         is_left
     }
 
+    /// How many retries the requests are good for.
+    fn share(&self) -> f64 {
+        self.percent.get() * self.requests.get()
+    }
+
     /// Counts fade with the window as their time constant, so that their sums are those of about the
     /// last window. Steps of a hundredth of it are fine enough, and cost no exponential per request.
     fn age(&self, now: Moment) {
         let elapsed = now.since(self.at.get());
         if elapsed >= WINDOW / 100 {
-            let kept = (-elapsed.as_secs_f64() / WINDOW.as_secs_f64()).exp();
+            let windows = elapsed.as_secs_f64() / WINDOW.as_secs_f64();
+            let kept = (-windows).exp();
+            let (share, minimum) = (self.share(), self.minimum.get());
+            // One of at least one is had within the window. Of a share, each request is good for its part once, as it fades.
+            if share + minimum < 1.0 {
+                let gained = share * (1.0 - kept) + minimum * windows;
+                self.spare.set((self.spare.get() + gained).min(1.0));
+            }
             self.requests.set(self.requests.get() * kept);
             self.retries.set(self.retries.get() * kept);
-            // One of at least one is had within the window.
-            let minimum = self.minimum.get();
-            let gained =
-                if minimum < 1.0 { minimum * elapsed.as_secs_f64() / WINDOW.as_secs_f64() } else { 0.0 };
-            self.spare.set((self.spare.get() + gained).min(1.0));
             self.at.set(now);
         }
     }
@@ -169,6 +180,47 @@ mod tests {
         }
         let none = Budget::new(0, 0.0);
         assert!(!(0..200).any(|second| none.try_retry(Moment(second * 1_000_000))));
+    }
+
+    /// A worker's share of few requests: less than one in the window, and as many as were meant in the end.
+    #[test]
+    fn share_of_few_requests_comes_together() {
+        for (percent, seconds, most) in [(1, 1, 10), (20, 10, 20), (5, 2, 25), (100, 10, 100), (0, 1, 0)] {
+            let budget = Budget::new(percent, 0.0);
+            let mut now = Moment(1_000_000_000_000);
+            let mut retries = 0;
+            for _ in 0..1000 / seconds {
+                now = now.plus(Duration::from_secs(seconds));
+                budget.on_request(now);
+                retries += i32::from(budget.try_retry(now));
+            }
+            assert!((most * 3 / 4..=most).contains(&retries), "{retries} at {percent} %, each {seconds} s");
+        }
+    }
+
+    #[test]
+    fn a_percentage_of_whole_requests_is_whole() {
+        let now = Moment(1_000_000_000_000);
+        for (percent, requests, expected) in [
+            (29, 100, 29),
+            (1, 100, 1),
+            (1, 99, 0),
+            (1, 10, 0),
+            (0, 100, 0),
+            (7, 100, 7),
+            (20, 5, 1),
+            (100, 10, 10),
+            (1000, 1, 10),
+        ] {
+            let budget = Budget::new(percent, 0.0);
+            (0..requests).for_each(|_| budget.on_request(now));
+            let granted = (0..200).filter(|_| budget.try_retry(now)).count();
+            assert_eq!(granted, expected, "{percent} % of {requests}");
+        }
+        let budget = Budget::new(0, 0.05);
+        budget.on_request(now);
+        budget.set(0, 0.0);
+        assert!(!budget.try_retry(now), "what came together before is for none of nothing");
     }
 
     #[test]
