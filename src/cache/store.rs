@@ -42,7 +42,8 @@ use crate::{
     },
 };
 
-/// What a cache holds, and counts. The registry keeps it over reloads, by the cache's name.
+/// What a cache holds, and counts. The registry keeps it over reloads, by the cache's name; under another one the folder of
+/// its disk tells which it is.
 #[derive(Debug)]
 pub struct Store {
     /// Objects in memory; none where requests are collapsed without being stored.

@@ -133,8 +133,11 @@ impl Read {
             .caches
             .iter()
             .map(|cache| {
-                let problem =
-                    |failure| Problems(vec![cannot_open((&text, &order.path), &included, cache, failure)]);
+                let problem = |failure: CannotOpen| {
+                    let another = of_another(&before.caches, cache).filter(|_| failure.part == "disk");
+                    let failure = CannotOpen { hint: another.or(failure.hint), ..failure };
+                    Problems(vec![cannot_open((&text, &order.path), &included, cache, failure)])
+                };
                 cache.store.prepare(&cache.conf).map_err(|failure| Failed::Lacking(problem(failure)))
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -155,6 +158,19 @@ fn read_hashes(path: &Path, text: &str, included: &[Included]) -> Hashes {
     let own = (path.to_owned(), watch::hash(text.as_bytes()));
     let others = included.iter().map(|it| (it.path.clone(), watch::hash(it.text.as_bytes())));
     others.chain([own]).collect()
+}
+
+/// What to do where another cache has the folder: it is free once a configuration is in force by which that has another, or
+/// none. A cache with a new name alone has its own.
+fn of_another(before: &[Arc<Cache>], cache: &Cache) -> Option<String> {
+    let is_other = |other: &&Arc<Cache>| {
+        !Arc::ptr_eq(&other.store, &cache.store) && other.conf.has_folder_of(&cache.conf)
+    };
+    let name = &before.iter().find(is_other)?.conf.name;
+    Some(format!(
+        "cache `{name}` has this folder as long as this configuration is not in force: give that one another `path` in one \
+         reload, and this one its folder in the next"
+    ))
 }
 
 /// Why a folder of a cache could not be opened, at the place that names it.

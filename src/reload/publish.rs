@@ -37,6 +37,7 @@ impl Engine {
         let Prepared { text, included, file, overrides, names, snapshot, folders, hashes, .. } = prepared;
         let snapshot = Arc::new(snapshot);
         settle_states(&snapshot, Some(before));
+        self.shared.registry.note_caches(&snapshot.caches);
         self.folders.begin(apply_caches(&snapshot, folders, before));
         account::set_limit(snapshot.config.runtime.memory.0);
         // One that an administrator set stays until the file says another.
@@ -186,7 +187,10 @@ mod tests {
         config,
         fields::Fields,
         h1::{RequestHead, ResponseHead},
-        runtime::{build, registry::Registry},
+        runtime::{
+            build,
+            registry::{CacheKey, Registry},
+        },
         tls::tickets::Tickets,
     };
 
@@ -208,6 +212,46 @@ mod tests {
         let key = Key::of("http", "a", None, "/", &Fields::default(), &KeySettings::default());
         let object = StoredResponse::new(key, &Fields::default(), entry, Body::of([])).unwrap();
         cache.put(Arc::new(object)).unwrap();
+    }
+
+    /// Its folder is open in this program, and could not be opened a second time; what is in it is as good as before.
+    #[test]
+    fn a_cache_with_another_name_keeps_its_folder() {
+        let folder = env::temp_dir().join(format!("pointsman-renamed-{}", process::id()));
+        let registry = Registry::new(1);
+        let disk = format!("disk = {{ path = {folder:?}, size = \"64MiB\" }}\n");
+        let of_one = |name: &str| format!("{CONFIG}cache = \"{name}\"\n[[cache]]\nname = \"{name}\"\n{disk}");
+        let of_both = format!(
+            "{CONFIG}cache = \"d\"\n[[route]]\nname = \"other\"\npaths = [\"/other\"]\nupstream = \"app\"\n\
+             cache = \"c\"\n[[cache]]\nname = \"c\"\n[[cache]]\nname = \"d\"\n{disk}"
+        );
+        let first = snapshot(&of_one("c"), &registry);
+        let prepare = |cache: &Cache| cache.store.prepare(&cache.conf).unwrap();
+        apply_caches(&first, vec![prepare(&first.caches[0])], &first)();
+        put(&first.caches[0]);
+        let second = snapshot_after(&of_one("d"), &registry, &first);
+        let cache = &second.caches[0];
+        let change = prepare(cache);
+        // Were it refused still, the two would be two.
+        assert!(!Arc::ptr_eq(&registry.cache(CacheKey::Named("d".into()), None), &cache.store));
+        registry.note_caches(&second.caches);
+        apply_caches(&second, vec![change], &first)();
+        assert!(cache.store.disk.is_open());
+        assert_eq!(cache.store.memory.as_ref().unwrap().stats().objects, 1);
+        let third = snapshot_after(&of_both, &registry, &second);
+        assert!(Arc::ptr_eq(&third.caches[1].store, &cache.store));
+        assert!(!Arc::ptr_eq(&third.caches[0].store, &cache.store), "the older name is another's");
+        assert!(Arc::ptr_eq(&registry.cache(CacheKey::Named("d".into()), None), &cache.store));
+        drop((first, second, third, registry));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// The generation after another.
+    fn snapshot_after(text: &str, registry: &Registry, before: &Snapshot) -> Snapshot {
+        let config = config::parse(text, Path::new("test.toml")).unwrap();
+        let tickets = Tickets::new(Moment::now()).unwrap();
+        let before = Some(before);
+        build::Builder { generation: 2, registry, tickets: &tickets, before }.build(config).unwrap()
     }
 
     /// However long exchanges of an older generation still have the cache; and should it come back, it has not heard of

@@ -14,7 +14,10 @@ use std::{
 use super::changes::Changes;
 use crate::{
     backend,
-    cache::{memory::Shape, store::Store},
+    cache::{
+        memory::Shape,
+        store::{Cache, Store},
+    },
     cluster,
     config::listen::{ListenAddress, ListenerConf, Protocol},
     telemetry::{
@@ -266,6 +269,20 @@ impl Registry {
         let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
         let store = || Arc::new(Store::new(shape, self.workers.len(), self.journals.clone()));
         caches.entry(key).or_insert_with(store).clone()
+    }
+
+    /// These caches are in force: where one is the same as before under another name, whoever comes under the older name begins
+    /// anew.
+    pub fn note_caches(&self, all: &[Arc<Cache>]) {
+        let names: HashMap<*const Store, CacheKey> = all
+            .iter()
+            .map(|cache| (Arc::as_ptr(&cache.store), CacheKey::Named(cache.conf.name.as_str().into())))
+            .collect();
+        let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        caches.retain(|key, store| names.get(&Arc::as_ptr(store)).is_none_or(|name| name == key));
+        for cache in all {
+            caches.insert(CacheKey::Named(cache.conf.name.as_str().into()), cache.store.clone());
+        }
     }
 
     /// Forgets the backends, routes and caches that no generation has any more: what comes back under their names

@@ -93,6 +93,11 @@ section! {
 }
 
 impl CacheConf {
+    /// Whether what it has on disk is in the same folder as what another has.
+    pub fn has_folder_of(&self, other: &Self) -> bool {
+        self.disk.as_ref().zip(other.disk.as_ref()).is_some_and(|(own, other)| own.path == other.path)
+    }
+
     /// The configuration of a route that collapses requests without storing: all as it is by default.
     pub fn collapsing(route: &str) -> Self {
         Self {

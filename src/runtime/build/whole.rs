@@ -88,17 +88,27 @@ impl Builder<'_> {
         })
     }
 
-    /// A cache that is configured as before is the same one; another one holds what that held.
+    /// A cache that is configured as before is the same one; another one holds what that held. One with a new name, and the
+    /// folder of one that is not configured any more, is that one: the folder has one owner, who goes on.
     fn caches(&self, confs: &[CacheConf]) -> Vec<Arc<Cache>> {
         let before = self.before.map_or(&[][..], |before| &before.caches);
+        let named = |name: &str| before.iter().find(|before| before.conf.name == name);
+        let renamed = |conf: &CacheConf| {
+            let is_gone = |before: &Cache| confs.iter().all(|conf| conf.name != before.conf.name);
+            before.iter().find(|before| before.conf.has_folder_of(conf) && is_gone(before))
+        };
+        let store = |conf: &CacheConf| match named(&conf.name).or_else(|| renamed(conf)) {
+            Some(before) => before.store.clone(),
+            None => {
+                let key = CacheKey::Named(conf.name.as_str().into());
+                self.registry.cache(key, Some(Cache::shape(conf)))
+            }
+        };
         confs
             .iter()
             .map(|conf| match before.iter().find(|before| before.conf == *conf) {
                 Some(before) => before.clone(),
-                None => {
-                    let key = CacheKey::Named(conf.name.as_str().into());
-                    Arc::new(Cache::new(conf, self.registry.cache(key, Some(Cache::shape(conf)))))
-                }
+                None => Arc::new(Cache::new(conf, store(conf))),
             })
             .collect()
     }
