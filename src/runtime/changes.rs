@@ -1,7 +1,13 @@
 //! Where changes are made that are asked for: during an upgrade there are two programs, and each answers at the same
 //! sockets. One at a time makes them, so that none is acknowledged by a program that ends, or missed by the one that goes on.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{
+        AtomicBool,
+        Ordering::{Acquire, Release},
+    },
+    time::Duration,
+};
 
 use tokio::{sync::watch, time::timeout};
 
@@ -21,12 +27,20 @@ pub enum Maker {
 #[derive(Debug, Default)]
 pub struct Changes {
     maker: watch::Sender<Maker>,
+    /// Whether that is [`Maker::Next`], for the path of a request, where nobody may take a lock.
+    are_left: AtomicBool,
 }
 
 impl Changes {
     /// That one makes them from here on.
     pub fn leave_to(&self, maker: Maker) {
+        self.are_left.store(maker == Maker::Next, Release);
         self.maker.send_replace(maker);
+    }
+
+    /// Whether they are made where this one does not hear of them: what it has stored may have been purged.
+    pub fn are_left(&self) -> bool {
+        self.are_left.load(Acquire)
     }
 
     /// Which one does.
@@ -61,7 +75,9 @@ mod tests {
                 changes.leave_to(Maker::Own);
             });
             assert_eq!(maker, Maker::Own);
+            assert!(!changes.are_left());
             changes.leave_to(Maker::Next);
+            assert!(changes.are_left());
             let begun = tokio::time::Instant::now();
             assert_eq!(changes.settled(most).await, Maker::Next);
             assert_eq!(begun.elapsed(), Duration::ZERO);

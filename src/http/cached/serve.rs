@@ -61,6 +61,10 @@ pub(in crate::http) async fn serve<D: Downstream>(
             let key = key(context.route, cache, exchange);
             let request = CacheRequest { context, cache, key, control, is_head: usage == Use::Read };
             match writeback::pending::find(context, cache, &request.key, exchange) {
+                PendingWrite::Nothing if is_left_behind(cache, exchange) => {
+                    let status = CacheStatus::forwarded(Forward::Bypass);
+                    Box::pin(bypass(context, plan, status, exchange, client)).await
+                }
                 PendingWrite::Nothing => read(&request, exchange, client).await,
                 PendingWrite::Unknown => {
                     let outcome = CacheStatus::forwarded(Forward::Bypass).outcome;
@@ -74,6 +78,13 @@ pub(in crate::http) async fn serve<D: Downstream>(
             }
         }
     }
+}
+
+/// Whether the next program has taken this one's place, while this one drains: what is purged there, or written to, is not
+/// heard of here, and neither what is stored nor what is under way may be given to who asks after that
+/// (`docs/decisions/049-changes-during-upgrades.md`).
+fn is_left_behind(cache: &Cache, exchange: &ActiveExchange) -> bool {
+    cache.is_storing && exchange.worker().shared.registry.changes.are_left()
 }
 
 /// Passes a request on that has no use for the cache.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::stage::{Act, Stage, run};
+use crate::runtime::changes::Maker;
 
 const ROUTES: &str = "[[cache]]\nname = \"pages\"\nmemory = \"1MiB\"\n\
     [[route]]\nname = \"cached\"\nupstream = \"app\"\ncache = \"pages\"\n";
@@ -47,6 +48,23 @@ fn a_hit_asks_nobody_and_says_its_age() {
         assert!(second.ends_with("\r\n\r\nhello"), "{second}");
         assert_eq!(field(&second, "age"), Some("0"));
         assert!(field(&second, "cache-status").unwrap().starts_with("pointsman; hit; ttl="), "{second}");
+    });
+}
+
+/// A purge that the next program has answered is not known here, where clients still have connections.
+#[test]
+fn what_is_stored_is_not_served_behind_an_upgrade() {
+    run(async || {
+        let stage = Stage::new("", ROUTES, FRESH);
+        let changes = &stage.worker.shared.registry.changes;
+        for (maker, expected) in
+            [(Maker::Own, 1), (Maker::Next, 2), (Maker::Next, 3), (Maker::Own, 3), (Maker::Before, 3)]
+        {
+            changes.leave_to(maker);
+            let answer = get(&stage, "").await;
+            assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+            assert_eq!(stage.backend.requests.borrow().len(), expected, "{maker:?}");
+        }
     });
 }
 
