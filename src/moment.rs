@@ -55,7 +55,7 @@ impl Moment {
 }
 
 /// Microseconds of the monotonic clock. A request reads it several times, and the difference of two of the standard
-/// library's instants costs more than the reading.
+/// library's instants costs more than the reading. (Under valgrind that needs the feature `use-libc-auxv` of the crate.)
 #[cfg(not(test))]
 #[expect(clippy::cast_sign_loss, reason = "the monotonic clock counts up from the machine's start")]
 fn clock() -> u64 {
