@@ -19,7 +19,8 @@ fn a_condition_on_what_is_not_shared_costs_one_request() {
     let proxy = cached(origin.address());
     let ask = |target: &str, tag: &str| {
         let before = origin.requests().len();
-        let fields = format!("If-None-Match: {tag}\r\n");
+        let credentials = if target.ends_with("?credentials") { "Cookie: a=b\r\n" } else { "" };
+        let fields = format!("If-None-Match: {tag}\r\n{credentials}");
         let response = Client::connect(proxy.address("web")).get_with(target, "a", &fields);
         (response.status, response.text(), origin.requests().len() - before)
     };

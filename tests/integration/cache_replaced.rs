@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use crate::{
-    collapse::{Gate, cached},
-    support::{Origin, Proxy, Reply, client::Response},
+    collapse::{Gate, cached, metric},
+    support::{Origin, Proxy, Reply, client::Response, eventually},
 };
 
 /// With and without something that has a request fetch for itself.
@@ -92,6 +92,8 @@ fn a_slow_body_replaces_nothing_newer() {
     assert_eq!(ask(&proxy, "Cache-Control: no-cache\r\n").text(), "newer");
     opened.open();
     assert_eq!(slow.exactly(5), b"world");
+    // Before its end it could replace nothing.
+    eventually("it has ended", || metric(&proxy, "pointsman_cache_fills_in_flight") == 0);
     let again = ask(&proxy, "");
     assert!(is_hit(&again), "{:?}", again.headers);
     assert_eq!(again.text(), "newer");

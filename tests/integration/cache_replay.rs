@@ -69,8 +69,9 @@ fn hit_ratios_equal_an_independent_simulation_to_the_request() {
         let sizes: Vec<u64> = results[..3].iter().map(|result| result["size"].as_u64().unwrap()).collect();
         assert_eq!(sizes[2], (report["trace"]["footprint"].as_f64().unwrap() * 0.05).round() as u64);
         for (which, limit) in sizes.iter().enumerate() {
-            for (line, result) in simulation(trace, *limit).lines().zip(results.iter().skip(which).step_by(3))
-            {
+            let simulated = simulation(trace, *limit);
+            assert_eq!(simulated.lines().count(), POLICIES.len(), "{simulated}");
+            for (line, result) in simulated.lines().zip(results.iter().skip(which).step_by(3)) {
                 let count = |name: &str| result[name].as_u64().unwrap();
                 let ours = format!(
                     "{} {} {} {} {}",

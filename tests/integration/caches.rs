@@ -158,16 +158,17 @@ fn what_cannot_be_purged_is_said_and_nothing_is_touched() {
     assert_eq!(admin(&proxy, "/api/v1/caches")["caches"][0]["stored"]["purges"]["all"], 0);
 }
 
-/// A backend that sends head and half of the body, and the rest when the gate opens.
-fn halves(gate: &Gate) -> Origin {
-    let gate = gate.clone();
+/// A backend that sends head and half of the body, and the rest when the gate opens: each of two requests has its own.
+fn halves(gates: [&Gate; 2]) -> Origin {
+    let (gates, count) = (gates.map(Gate::clone), AtomicUsize::new(0));
     Origin::start(move |_| {
-        let gate = gate.clone();
+        let number = count.fetch_add(1, SeqCst);
+        let (gate, rest) = (gates[number].clone(), ["world", "later"][number]);
         Reply::Take(Box::new(move |connection| {
             let head = "Content-Length: 10\r\nCache-Control: max-age=60\r\nSurrogate-Key: t";
             connection.send(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\nhello"));
             gate.pass();
-            connection.send("world");
+            connection.send(rest);
         }))
     })
 }
@@ -192,8 +193,8 @@ fn a_fetch_that_a_purge_meets_is_served_not_stored() {
     // Alone, because of its cookie, or so that others may join; before the head came, or while the body comes.
     for fields in ["", "Cookie: a=1\r\n"] {
         for body in purges() {
-            let gate = Gate::default();
-            let origin = halves(&gate);
+            let (older_gate, newer_gate) = (Gate::default(), Gate::default());
+            let origin = halves([&older_gate, &newer_gate]);
             let proxy = Proxy::start(&cached(&[origin.address()], CACHE));
             let mut client = proxy.connect();
             client.send(format!("GET /page HTTP/1.1\r\nHost: test\r\n{fields}\r\n"));
@@ -204,10 +205,13 @@ fn a_fetch_that_a_purge_meets_is_served_not_stored() {
             newer.send(format!("GET /page HTTP/1.1\r\nHost: test\r\n{fields}\r\n"));
             newer.until(b"\r\n\r\nhello").expect("its own first half comes");
             eventually("the newer one asks for itself", || origin.requests().len() == 2);
-            // Whichever of the two is let go on first: both are served, and the newer one is stored.
-            gate.open();
-            gate.open();
-            assert_eq!((client.exactly(5), newer.exactly(5)), (b"world".to_vec(), b"world".to_vec()));
+            // Both are served, and only the newer one is stored.
+            older_gate.open();
+            assert_eq!(client.exactly(5), b"world");
+            eventually("the older one has ended", || metric(&proxy, "pointsman_cache_fills_in_flight") == 1);
+            assert_eq!(metric(&proxy, "pointsman_cache_objects"), 0, "{body} {fields}");
+            newer_gate.open();
+            assert_eq!(newer.exactly(5), b"later");
             eventually("both have ended", || metric(&proxy, "pointsman_cache_fills_in_flight") == 0);
             assert_eq!(metric(&proxy, "pointsman_cache_objects"), 1, "{body} {fields}");
             assert_eq!(purge(&proxy, &json!({"all": true})), 1);
@@ -247,7 +251,7 @@ fn a_fetch_begun_before_a_purge_is_not_stored() {
 fn a_purge_of_something_else_keeps_nothing_from_being_stored() {
     for fields in ["", "Cookie: a=1\r\n"] {
         let gate = Gate::default();
-        let origin = halves(&gate);
+        let origin = halves([&gate, &gate]);
         let proxy = Proxy::start(&cached(&[origin.address()], CACHE));
         let mut client = proxy.connect();
         client.send(format!("GET /page HTTP/1.1\r\nHost: test\r\n{fields}\r\n"));

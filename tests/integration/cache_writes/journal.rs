@@ -260,6 +260,10 @@ fn a_body_is_asked_for_and_bounded() {
     client.send("PUT /a HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nne");
     client.shut();
     drop(client);
+    eventually("half a write is over", || {
+        let log = proxy.access_log();
+        log.iter().any(|line| line["method"] == "PUT" && line["status"] != 202 && line["status"] != 413)
+    });
     assert_eq!(proxy.get("/a").text(), "new", "half a write is none");
     assert_eq!(waiting(&proxy), 1);
 }

@@ -61,6 +61,14 @@ fn http2_clients_get_interim_responses_on_an_open_stream() {
     stage.say(&path, Said { bytes: HINTS.into(), closes: false });
     h2::run(async {
         let client = h2::Http2::connect(&stage.proxy).await;
-        assert_eq!(client.get(&path).await.unwrap(), (200, b"hello".to_vec()), "RFC 9110 §15.2");
+        let mut send = client.send.clone().ready().await.unwrap();
+        let (mut response, _) = send.send_request(h2::request("GET", &path), true).unwrap();
+        let hints = std::future::poll_fn(|cx| response.poll_informational(cx)).await;
+        let hints = hints.expect("an interim response").unwrap();
+        let link = hints.headers()["link"].to_str().unwrap();
+        assert_eq!((hints.status().as_u16(), link), (103, "</x>"), "RFC 9110 §15.2");
+        let response = response.await.unwrap();
+        assert_eq!(response.status(), 200, "RFC 9110 §15.2");
+        assert_eq!(h2::whole(response.into_body()).await.unwrap(), b"hello", "RFC 9110 §15.2");
     });
 }
