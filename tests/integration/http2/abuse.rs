@@ -16,15 +16,8 @@ fn waiting() -> (Origin, Proxy) {
         "/after" => Reply::Text(200, "ok".into()),
         _ => Reply::Take(Box::new(|connection| drop(connection.reader.read(&mut [0; 1])))),
     });
-    let proxy = Proxy::start(&config(&[origin.address()], "[admin]\naddress = \"127.0.0.1:0\"\n"));
+    let proxy = Proxy::start(&config(&[origin.address()], ADMIN));
     (origin, proxy)
-}
-
-fn metric(proxy: &Proxy, sample: &str) -> u64 {
-    let mut client = crate::support::Client::connect(proxy.address("admin"));
-    let text = client.get_with("/metrics", "127.0.0.1", "").text();
-    let line = text.lines().find(|line| line.starts_with(sample)).unwrap_or_else(|| panic!("{text}"));
-    line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 #[test]
@@ -97,7 +90,9 @@ fn resets_by_either_side_are_bounded() {
     }
     assert!(proxy.memory() < 128 * 1024 * 1024);
     assert_eq!(proxy.get("/after").status, 200);
-    eventually("what was begun is over", || proxy.access_log().iter().all(|line| line["status"] != 0));
+    eventually("what was begun is over", || metric(&proxy, "pointsman_backend_in_flight") == 0);
+    assert_eq!(proxy.logged("/after")["status"], 200);
+    assert!(proxy.access_log().iter().all(|line| line["status"] != 0));
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod streams;
 mod targets;
 
 use crate::support::{
-    InTime, Origin, PATIENCE, Proxy, Reply, Request, eventually, frames,
+    Client, InTime, Origin, PATIENCE, Proxy, Reply, Request, eventually, frames,
     h2::{Http2, request, run, whole},
     proxy::{config, config_of},
     tls::{self, Manner, SECURE, TlsClient},
@@ -32,6 +32,15 @@ fn through(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> (Origi
     let origin = Origin::start(script);
     let proxy = Proxy::start(&config(&[origin.address()], ""));
     (origin, proxy)
+}
+
+/// What is added to a configuration so that [`metric`] can be asked for.
+const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
+
+fn metric(proxy: &Proxy, sample: &str) -> u64 {
+    let text = Client::connect(proxy.address("admin")).get_with("/metrics", "127.0.0.1", "").text();
+    let line = text.lines().find(|line| line.starts_with(sample)).unwrap_or_else(|| panic!("{text}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 fn echo(request: &Request) -> Reply {

@@ -225,8 +225,9 @@ fn a_broken_response_is_reset_and_never_ended_cleanly() {
 
 #[test]
 fn streams_that_are_reset_at_once_do_not_pile_up() {
-    let (_origin, proxy) =
-        through(|_| Reply::Take(Box::new(|connection| drop(connection.reader.read(&mut [0; 1])))));
+    let origin =
+        Origin::start(|_| Reply::Take(Box::new(|connection| drop(connection.reader.read(&mut [0; 1])))));
+    let proxy = Proxy::start(&config(&[origin.address()], ADMIN));
     run(async {
         let client = Http2::connect(&proxy).await;
         // CVE-2023-44487. The proxy may end the connection for it, and must not for others.
@@ -236,9 +237,14 @@ fn streams_that_are_reset_at_once_do_not_pile_up() {
             body.send_reset(Reason::CANCEL);
             tokio::task::yield_now().await;
         }
+        // Else the connection might end before any of it was read.
+        while proxy.access_log().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     });
     assert!(proxy.memory() < 64 * 1024 * 1024);
-    eventually("its places are free", || proxy.access_log().iter().all(|line| line["status"] == 499));
+    eventually("its places are free", || metric(&proxy, "pointsman_backend_in_flight") == 0);
+    eventually("all are given up", || proxy.access_log().iter().all(|line| line["status"] == 499));
     let mut other = proxy.connect();
     other.send("GET / HTTP/1.1\r\nHost: a b\r\n\r\n");
     assert_eq!(other.response("GET").status, 400, "others are served");

@@ -9,6 +9,7 @@ use std::{
 use super::{in_front_of, text};
 use crate::support::{
     Client, Proxy, eventually,
+    frames::{Frames, SETTINGS, get},
     http2_origin::{Came, Head, Http2Origin, MOST_STREAMS, Seen, Served, settings},
     proxy::config,
 };
@@ -221,8 +222,14 @@ fn a_slow_client_stalls_its_own_stream_only() {
         }
     });
     let proxy = in_front_of(&origin, "---\n");
-    // They never read, and what the kernel takes for them is less than what comes.
-    let slow: Vec<Client> = ask(&proxy, &["/large"; 20]);
+    // By their windows, which stay shut: for who only never reads, the kernel would take all of it.
+    let ask = |_| {
+        let mut client = Frames::connect(&proxy);
+        client.send(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+        client.ask(1, &get("/large"), true);
+        client
+    };
+    let slow: Vec<Frames> = (0..20).map(ask).collect();
     eventually("all of them come", || origin.heads().len() == 20);
     for _ in 0..20 {
         let response = proxy.get("/small");

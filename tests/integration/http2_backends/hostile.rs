@@ -67,11 +67,12 @@ fn ends_stream(name: &str, why: &str, evil: impl Fn(&mut Served, u32) + Send + S
 
 #[test]
 fn floods_end_their_connection() {
-    ends_connection("SETTINGS", "", |served, _| {
+    // It depends on how much is read at once whether they have no purpose, or the answers to them are too many.
+    ends_connection("SETTINGS", "frames", |served, _| {
         let flood = settings(&[]).repeat(12_000);
         served.frames.write(&flood);
     });
-    ends_connection("PING", "", |served, _| {
+    ends_connection("PING", "frames", |served, _| {
         served.frames.write(&frame(PING, 0, 0, b"12345678").repeat(12_000))
     });
     let (origin, proxy) = with_evil(|served, stream| {
@@ -116,10 +117,11 @@ fn broken_frames_end_their_connection() {
     ends_connection("a large frame", "larger than", |served, stream| {
         served.data(stream, &[0; 20_000], false)
     });
-    ends_connection("compression", "", |served, stream| {
+    ends_connection("compression", "the middle of an integer", |served, stream| {
         served.frames.send(HEADERS, 5, stream, &[0xff, 0xff, 0xff, 0xff])
     });
-    ends_connection("HTTP/1.1", "", |served, _| {
+    // Its first bytes are those of a frame of four megabytes.
+    ends_connection("HTTP/1.1", "larger than", |served, _| {
         served.frames.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
     });
     ends_connection("settings", "ENABLE_PUSH", |served, _| served.frames.write(&settings(&[(2, 7)])));
@@ -142,7 +144,11 @@ fn malformed_responses_end_their_stream() {
     ends_stream("late", "after a regular field", head(&[("a", "b"), (":status", "200")]));
     ends_stream("an interim end", "ends with an interim", head(&[(":status", "103")]));
     ends_stream("short", "length of the body", head(&[(":status", "200"), ("content-length", "3")]));
-    ends_stream("lengths", "", head(&[(":status", "200"), ("content-length", "3"), ("content-length", "4")]));
+    ends_stream(
+        "lengths",
+        "Content-Length twice",
+        head(&[(":status", "200"), ("content-length", "3"), ("content-length", "4")]),
+    );
     ends_stream("data first", "before the head", |served, stream| served.data(stream, b"abc", true));
     ends_stream("more data", "length of the body", |served, stream| {
         served.head(stream, &[(":status", "200"), ("content-length", "3")], false);
