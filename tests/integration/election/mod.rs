@@ -40,6 +40,11 @@ fn cluster(node: &Proxy) -> Value {
     ask(node, "GET", "/api/v1/cluster")
 }
 
+/// The number of the election that made it primary.
+fn fence(node: &Proxy) -> u64 {
+    cluster(node)["groups"][0]["fence"].as_u64().unwrap()
+}
+
 fn is_primary(node: &Proxy) -> bool {
     cluster(node)["role"] == "primary"
 }
@@ -110,6 +115,7 @@ fn primary_that_dies_or_steps_down_is_followed(store: &Store) {
     eventually("others know who is", || cluster(&nodes[other])["groups"][0]["primary"] == name.as_str());
     eventually("it was told", || roles(&nodes[first]) == "primary primary\n");
     assert_eq!(roles(&nodes[other]), "");
+    let before = fence(&nodes[first]);
 
     let begun = Instant::now();
     ask(&nodes[first], "POST", "/api/v1/cluster/step-down");
@@ -118,6 +124,8 @@ fn primary_that_dies_or_steps_down_is_followed(store: &Store) {
     assert!(begun.elapsed() < LEASE - Duration::from_secs(2), "{:?}", begun.elapsed());
     let second = primary(&nodes);
     assert_ne!(second, first);
+    let stepped_down = fence(&nodes[second]);
+    assert!(stepped_down > before, "{stepped_down} after {before}");
     eventually("it was told", || roles(&nodes[first]) == "primary primary\nstandby standby\n");
     ask(&nodes[first], "POST", "/api/v1/cluster/resume");
     assert_eq!(cluster(&nodes[first])["stepped_down"], false);
@@ -126,8 +134,8 @@ fn primary_that_dies_or_steps_down_is_followed(store: &Store) {
     drop(nodes.remove(second));
     let third = primary(&nodes);
     assert_never_two(&nodes);
-    let fence = |index: usize| cluster(&nodes[index])["groups"][0]["fence"].as_u64().unwrap();
-    assert!(fence(third) > 0);
+    let died = fence(&nodes[third]);
+    assert!(died > stepped_down, "{died} after {stepped_down}");
 }
 
 /// A store that does not answer: nobody is primary once the lease is over, and one is when it is back.
@@ -153,7 +161,7 @@ fn without_the_store_nobody_is_primary(store: &Store) {
 fn restored_store_has_a_primary_again(mut store: Store) {
     store.copy(0);
     let node = node(&store, "a");
-    let fence = || cluster(&node)["groups"][0]["fence"].as_u64().unwrap();
+    let fence = || fence(&node);
     eventually("it is primary", || is_primary(&node));
     ask(&node, "POST", "/api/v1/cluster/step-down");
     eventually("it has stepped down", || roles(&node) == "primary primary\nstandby standby\n");
@@ -243,7 +251,6 @@ fn upgrade_goes_on_as_primary_of_etcd() {
     let store = with_lease(store, RENEWED);
     let nodes: Vec<Proxy> = ["a", "b"].into_iter().map(|name| node(&store, name)).collect();
     let first = primary(&nodes);
-    let fence = |node: &Proxy| cluster(node)["groups"][0]["fence"].as_u64().unwrap();
     let before = fence(&nodes[first]);
     nodes[first].signal("USR2");
     eventually("the next program answers", || {

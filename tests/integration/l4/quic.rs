@@ -390,10 +390,14 @@ fn http3_goes_to_two_servers_by_name() {
         assert_eq!(said["wrong"], serde_json::json!([]));
         println!("{count} connections of version {version}: {said}");
     }
-    let log = logged(&world.proxy, 4);
     for (name, server) in ["one.test", "two.test"].iter().zip(&world.servers) {
-        let mut own = log.iter().filter(|line| line["server_name"] == *name);
-        assert!(own.all(|line| line["backend"] == server.address.to_string()), "{name}");
+        let mut own = Vec::new();
+        eventually(&format!("connections to {name} are logged"), || {
+            own = logged(&world.proxy, 4);
+            own.retain(|line| line["server_name"] == *name);
+            !own.is_empty()
+        });
+        assert!(own.iter().all(|line| line["backend"] == server.address.to_string()), "{name}");
     }
 }
 

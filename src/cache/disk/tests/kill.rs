@@ -1,4 +1,4 @@
-//! kill −9 at any moment: what is there afterwards is whole, right, and was not removed before.
+//! kill −9 at any moment: what is there afterwards is whole, and of the bytes that were written.
 
 use std::process::{Command, Stdio};
 

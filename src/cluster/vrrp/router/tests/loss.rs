@@ -114,6 +114,8 @@ fn pair_takes_over_by_mistake_as_rarely_as_others() {
         );
         // Three in a row are lost in either case, of which the quarter lets the last be 15 ms late and not 61.
         assert!(lost > 0 || (whole, quarter) == (0, 0), "nothing was lost");
+        // Some 230 times in the 36,000 frames of an hour.
+        assert!(lost < 200 || whole > 50, "{whole}");
         assert!(late > 0 || whole.abs_diff(quarter) <= whole / 10 + 3, "{whole} and {quarter}");
         assert!(quarter <= whole + whole / 4 + 5, "{whole} and {quarter}");
     }
