@@ -107,6 +107,7 @@ fn under_way(proxy: &Proxy) -> Vec<(String, u64)> {
     let accounts = [
         "pointsman_connections{",
         "pointsman_backend_in_flight{",
+        "pointsman_queue_length{",
         "pointsman_cache_fills_in_flight{",
         "pointsman_cache_fill_readers{",
         "pointsman_memory_bytes{",

@@ -376,7 +376,8 @@ fn a_limit_holds_over_all_workers_and_forgets_nobody() {
     let noted = most.clone();
     let origin = Origin::start(move |_| {
         noted.fetch_max(inside.fetch_add(1, SeqCst) + 1, SeqCst);
-        std::thread::yield_now();
+        // For long enough that one more, which a worker let through, would be seen.
+        std::thread::sleep(Duration::from_millis(2));
         inside.fetch_sub(1, SeqCst);
         Reply::Text(200, "x".repeat(2000))
     });

@@ -84,11 +84,7 @@ fn no_spelling_of_a_path_escapes_its_route() {
         ["/admin", "/admin/x", "/%61dmin/x", "/./admin/x", "/x/../admin/x", "/%2e/admin", "//admin/x"]
     {
         let response = proxy.get(target);
-        assert!(
-            [400, 403].contains(&response.status) || target.starts_with("//"),
-            "{target}: {}",
-            response.status
-        );
+        assert!([400, 403].contains(&response.status), "{target}: {}", response.status);
     }
     assert_eq!(proxy.get("/administration").text(), "all");
 }

@@ -4,7 +4,7 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::TcpStream,
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustls::{ClientConnection, StreamOwned};
@@ -14,6 +14,7 @@ use crate::support::{
     Origin, PATIENCE, Proxy,
     proxy::config_of,
     tls::{self, Manner, SECURE},
+    uninterrupted,
 };
 
 const CERTIFICATE: &str = "certificate = [{ chain = \"demo.pem\", key = \"demo.key\" }]";
@@ -97,7 +98,14 @@ fn a_silent_client_of_tls_is_given_up() {
     let listener =
         format!("{CERTIFICATE}\ndefer_accept = \"0s\"\ntimeouts = {{ tls_handshake = \"300ms\" }}");
     let proxy = Proxy::start_in(folder, &passing(&[server.address], &listener, "", ""));
-    assert_eq!(connect(&proxy).read(&mut [0]).unwrap_or(0), 0);
+    let begun = Instant::now();
+    let mut client = connect(&proxy);
+    match uninterrupted(|| client.read(&mut [0])) {
+        Ok(length) => assert_eq!(length, 0),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+    // So long it would have without that limit.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(server.connections(), 0);
 }
 

@@ -166,8 +166,16 @@ impl Client {
                 return;
             }
         }
-        while let Some(line) = self.until(b"\r\n").filter(|line| line != b"\r\n") {
-            response.trailers.push(field(String::from_utf8_lossy(&line).trim()));
+        loop {
+            match self.until(b"\r\n") {
+                Some(line) if line == b"\r\n" => return,
+                Some(line) => response.trailers.push(field(String::from_utf8_lossy(&line).trim())),
+                // The empty line is of the body too (RFC 9112 §7.1).
+                None => {
+                    response.is_whole = false;
+                    return;
+                }
+            }
         }
     }
 
