@@ -47,7 +47,7 @@ pub(super) async fn serve<D: Downstream>(
     let found = client_address::find(listener, exchange);
     trace::start(exchange, &snapshot.shared.config.trace);
     found?;
-    let framing = normalize::normalize(exchange, listener.conf.underscores, &listener.conf.paths)?;
+    let framing = normalize::normalize_for_peer(exchange, &listener.conf.paths)?;
     let index = match &mark.route {
         // Its fields are edited: what the route looked at may not be there any more.
         Some(name) => {

@@ -16,18 +16,34 @@ use crate::{
 /// Cleans what was received, makes one thing of host, authority and target of an exchange, and gives the framing of the
 /// request body; for HTTP/2, where a stream frames its body itself, there is none.
 pub fn normalize(exchange: &mut Exchange, underscores: Underscores, paths: &PathsConf) -> Result<Framing> {
-    let has_streams = exchange.version.has_streams();
-    let framing = match has_streams {
-        true => Framing::None,
-        false => Framing::of_request(&exchange.request).map_err(malformed)?,
-    };
+    let framing = framing(exchange)?;
     received::clean(exchange, underscores)?;
-    if !has_streams {
+    find_place(exchange, paths)?;
+    Ok(framing)
+}
+
+/// The same of a request that a peer asks for: what its client may not say was taken out there, before the route added to it.
+pub(super) fn normalize_for_peer(exchange: &mut Exchange, paths: &PathsConf) -> Result<Framing> {
+    let framing = framing(exchange)?;
+    received::clean_for_peer(exchange)?;
+    find_place(exchange, paths)?;
+    Ok(framing)
+}
+
+fn framing(exchange: &Exchange) -> Result<Framing> {
+    match exchange.version.has_streams() {
+        true => Ok(Framing::None),
+        false => Framing::of_request(&exchange.request).map_err(malformed),
+    }
+}
+
+/// Makes one thing of host, authority and target.
+fn find_place(exchange: &mut Exchange, paths: &PathsConf) -> Result<()> {
+    if !exchange.version.has_streams() {
         find_authority(exchange)?;
     }
     normalize_authority(exchange)?;
-    path::normalize(exchange, paths)?;
-    Ok(framing)
+    path::normalize(exchange, paths)
 }
 
 fn malformed(what: &'static str) -> ProxyError {

@@ -8,7 +8,7 @@
 use crate::{
     config::listen::Underscores,
     error::{Kind, Result},
-    exchange::Exchange,
+    exchange::{Exchange, Via},
     fields::{ConnectionOptions, Known, list},
 };
 
@@ -53,15 +53,30 @@ pub(super) fn clean(exchange: &mut Exchange, underscores: Underscores) -> Result
     Ok(())
 }
 
+/// Takes out of a request that a peer asks for what is said to this node alone. That node has cleaned it, and what only
+/// proxies may say of it was added by its route since, for the backend.
+pub(super) fn clean_for_peer(exchange: &mut Exchange) -> Result<()> {
+    let fields = &mut exchange.request.fields;
+    // A name that is the listener's on each node is that node's own here, which has looked for it.
+    if list(fields.all_known(Known::Via)).any(|member| Via::Own.has_been_here(member)) {
+        return Err(Kind::LoopDetected.into());
+    }
+    fields.remove_known(Known::OfPeer);
+    Ok(())
+}
+
 /// What not everybody may say.
 const DOUBTFUL: [Known; 4] = [Known::OfPeer, Known::OfProxy, Known::Underscored, Known::Disguised];
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
+    use std::{rc::Rc, sync::Arc};
 
     use super::*;
-    use crate::{exchange::Peer, fields::Field};
+    use crate::{
+        exchange::{Peer, node},
+        fields::Field,
+    };
 
     fn left(names: &[(&str, &str)], is_trusted: bool, underscores: Underscores) -> Result<Vec<String>> {
         let peer = Rc::new(Peer { is_trusted, ..Peer::default() });
@@ -103,6 +118,33 @@ mod tests {
         for is_trusted in [false, true] {
             assert_eq!(left(&fields, is_trusted, Underscores::Pass).unwrap(), ["pointsman-pee"]);
         }
+    }
+
+    /// The asking node has cleaned the request: what only proxies may say of it is of its route.
+    #[test]
+    fn what_a_peer_says_stays_but_for_its_mark() {
+        let name = format!("1.1 {}", node::name());
+        let clean = |via: &str| {
+            let mut exchange = Exchange::default();
+            exchange.facts.peer =
+                Rc::new(Peer { via: Via::Named(Arc::new("edge".into())), ..Peer::default() });
+            for (name, value) in [
+                ("X-Forwarded-Prefix", "/a"),
+                ("pointsman-peer", "cache"),
+                ("x-real-ip", "1"),
+                ("x_user", "ann"),
+                ("via", via),
+            ] {
+                exchange.request.fields.push(name, value.as_bytes());
+            }
+            clean_for_peer(&mut exchange).map(|()| {
+                let fields = exchange.request.fields.iter();
+                fields.map(|field| String::from_utf8(field.name.to_vec()).unwrap()).collect::<Vec<_>>()
+            })
+        };
+        let left = ["X-Forwarded-Prefix", "x-real-ip", "x_user", "via"];
+        assert_eq!(clean("1.1 edge, 1.1 other").unwrap(), left, "the peer is called as this node is");
+        assert_eq!(clean(&name).unwrap_err().kind(), Kind::LoopDetected);
     }
 
     #[test]

@@ -129,13 +129,15 @@ fn answer_of_a_peer_names_both_nodes_and_is_stored() {
 #[test]
 fn origin_sees_the_same_request_through_a_peer() {
     let origin = Origin::start(|_: &Request| fresh("whole"));
+    // What clients may not say is what the route says, so that backends believe it.
     let edit = "[route.request_headers]\nadd = { x-added = \"once\" }\n\
+                set = { x-forwarded-prefix = \"/app\", x-real-ip = \"{client_ip}\", x_added_user = \"ann\" }\n\
                 [route.response_headers]\nadd = { x-answer = \"once\" }\n";
     let configs = configs(2, &origin, PATIENT, edit, "");
     let nodes = fleet(&configs);
     let (own, others) = (owned_by(&nodes, 0), owned_by(&nodes, 1));
-    let spoofed =
-        "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Host: evil\r\nPointsman-Peer: cache\r\nX-Other: 1\r\n";
+    let spoofed = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Host: evil\r\nX-Forwarded-User: evil\r\nX-Real-IP: 6.6.6.6\r\n\
+         X_Evil: 1\r\nPointsman-Peer: cache\r\nX-Other: 1\r\n";
     let ask = |target: &str| nodes[0].connect().get_with(&format!("{target}?x"), "test", spoofed);
     let mut heads = Vec::new();
     for number in 0..40 {
@@ -145,7 +147,9 @@ fn origin_sees_the_same_request_through_a_peer() {
         assert_eq!(answer.headers.iter().filter(|(name, _)| name == "x-answer").count(), 1);
         let request = origin.requests().into_iter().find(|it| it.target == format!("{target}?x")).unwrap();
         let forwarding = request.headers.iter().filter(|(name, _)| {
-            name.starts_with("x-forwarded") || name.starts_with("x-added") || name == "pointsman-peer"
+            let begins =
+                ["x-forwarded", "x-added", "x_", "x-real"].iter().any(|begin| name.starts_with(begin));
+            begins || name == "pointsman-peer"
         });
         heads.push((said(&answer).len(), forwarding.cloned().collect::<Vec<_>>()));
     }
@@ -154,6 +158,11 @@ fn origin_sees_the_same_request_through_a_peer() {
     let first = &heads[0].1;
     assert!(first.contains(&("x-forwarded-for".into(), "127.0.0.1".into())), "{first:?}");
     assert!(first.contains(&("x-forwarded-host".into(), "test".into())), "{first:?}");
+    for (name, value) in [("x-forwarded-prefix", "/app"), ("x-real-ip", "127.0.0.1"), ("x_added_user", "ann")]
+    {
+        assert!(first.contains(&(name.into(), value.into())), "{first:?}");
+    }
+    assert!(first.iter().all(|(name, value)| value != "evil" && name != "x_evil"), "{first:?}");
 }
 
 #[test]
