@@ -64,6 +64,21 @@ fn node_without_a_way_relays_through_one_that_has() {
     assert_eq!(metric(&nodes[1], "relayed_total"), 0);
 }
 
+/// As the backend would be asked, and the client answered, without a hop.
+#[test]
+fn via_is_what_the_listener_says_over_a_peer_too() {
+    for (via, expected) in [("off", &[][..]), ("edge", &["1.1 edge", "1.1 edge"])] {
+        let origin = Origin::start(|request: &Request| Reply::Text(200, request.target.clone()));
+        let nodes = nodes(&[nobody(), origin.address()], &format!("via = \"{via}\"\n"));
+        let mut client = nodes[0].connect();
+        eventually("the peer's way is known", || client.get("/get").status == 200);
+        let answer = client.get("/once");
+        let back = answer.headers.iter().filter(|(name, _)| name == "via").map(|(_, value)| value.as_str());
+        assert_eq!((answer.status, back.collect::<Vec<_>>()), (200, expected.to_vec()), "{via}");
+        assert_eq!(origin.last().all("via").join(", "), expected.join(", "));
+    }
+}
+
 #[test]
 fn no_way_anywhere_gives_the_usual_error() {
     let nodes = nodes(&[nobody(), nobody(), nobody()], "");

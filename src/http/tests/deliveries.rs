@@ -93,6 +93,24 @@ fn who_takes_a_write_bit_by_bit_is_left() {
     }
 }
 
+/// As any request that comes over it, whose backend may do without (nginx and IIS do not compress).
+#[test]
+fn a_delivery_has_the_via_of_its_listener() {
+    for (via, expected) in [("on", Some(false)), ("off", None), ("edge", Some(true))] {
+        run(async || {
+            let routes = format!(
+                "[[listener]]\nname = \"own\"\naddress = \"127.0.0.1:0\"\nvia = \"{via}\"\n\
+                 [[route]]\nname = \"all\"\nlisteners = [\"own\"]\nupstream = \"app\"\n"
+            );
+            let stage = Stage::new("", &routes, &[Act::Send(DONE)]);
+            assert!(deliver(&stage, 5).await, "{via}");
+            let requests = stage.backend.requests.borrow();
+            let line = requests[0].lines().find(|line| line.starts_with("via: "));
+            assert_eq!(line.map(|line| line.ends_with(" edge")), expected, "{via}: {line:?}");
+        });
+    }
+}
+
 /// Else it would be tried for ever, and its URI be blocked: the client has long heard that it is accepted.
 #[test]
 fn limits_on_clients_are_none_on_deliveries() {

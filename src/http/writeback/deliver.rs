@@ -229,6 +229,10 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
         return Err(ProxyError::because(Kind::NoRoute, why));
     }
     (exchange.facts.route, exchange.facts.upstream) = (Some(index), Some(upstream));
+    // The exchange is new, and nobody else has a part of it.
+    if let Some(peer) = Rc::get_mut(&mut exchange.facts.peer) {
+        peer.via = listener.conf.via.clone();
+    }
     let worker_upstream = snapshot.upstream(upstream).ok_or(Kind::NoBackend)?;
     let context = RouteContext { snapshot: &snapshot, listener, route, worker_upstream };
     let length = write.body.len() as u64;
