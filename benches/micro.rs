@@ -72,7 +72,7 @@ fn main() {
     measure("http: normalize", || {
         normal.authority.clear();
         normal.host.clear();
-        black_box(normalize(&mut normal, Underscores::Drop, &PathsConf::default()).unwrap());
+        black_box(normalize(&mut normal, Underscores::Drop, None, &PathsConf::default()).unwrap());
     });
     let rule = |index: usize| Rule {
         index,

@@ -207,7 +207,7 @@ fn read(name: &str, text: &str) -> Checked<(&'static str, Exchange)> {
     // Without a Host field beside the target.
     exchange.request.version = Version::Http10;
     exchange.request.target = escaped(text);
-    match normalize(&mut exchange, Underscores::Drop, &PathsConf::default()) {
+    match normalize(&mut exchange, Underscores::Drop, None, &PathsConf::default()) {
         Ok(_) if exchange.host.is_empty() => Err(bad("it has no host")),
         Ok(_) => Ok((scheme, exchange)),
         Err(error) => Err(bad(&error.to_string())),

@@ -54,7 +54,7 @@ section! {
         pub proxy_protocol_udp: DatagramHeaders = "first";
         /// Networks whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` fields are trusted and extended. From all others these fields are replaced.
         pub trusted_proxies: Vec<IpNet> = [];
-        /// Where to find the client's address in a request from a trusted proxy. Lists are read from the right, skipping trusted proxies. This address is the one that `allow`, `deny` and `max_connections_per_address` check, that hashing uses, and that is logged.
+        /// Where to find the client's address in a request from a trusted proxy. Lists are read from the right, skipping trusted proxies. This address is the one that `allow`, `deny` and `max_connections_per_address` check, that hashing uses, and that is logged. The field of `header:NAME` is removed from requests of all others.
         pub client_address_from: ClientAddressFrom = "x-forwarded-for";
         /// The name for the `Via` field (RFC 9110 §7.6.3), such as `edge-1`. `on` uses a name unique to this process towards backends and `pointsman` towards clients; `off` adds none. A request that already carries this name has looped and gets 508, so chained proxies need different names; with `off`, a loop ends only when the head grows too large or a timeout fires. nginx and IIS do not compress for requests with `Via`.
         pub via: Via = "on";
@@ -294,6 +294,16 @@ pub enum ClientAddressFrom {
     Header(String),
     /// Nothing: the other end of the connection is the client.
     Connection,
+}
+
+impl ClientAddressFrom {
+    /// The field that has one address, by its lower-case name, where it is that.
+    pub fn header(&self) -> Option<&str> {
+        match self {
+            Self::Header(name) => Some(name),
+            Self::XForwardedFor | Self::Forwarded | Self::Connection => None,
+        }
+    }
 }
 
 impl Value for ClientAddressFrom {

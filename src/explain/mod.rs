@@ -345,7 +345,8 @@ fn begin(
         return Err(Kind::ClientDenied);
     }
     let conf = &listener.conf;
-    let normalized = normalize::normalize(exchange, conf.underscores, &conf.paths);
+    let of_client = conf.client_address_from.header();
+    let normalized = normalize::normalize(exchange, conf.underscores, of_client, &conf.paths);
     let framing = normalized.map_err(|error| error.kind())?;
     routing::check_name(listener, exchange).map_err(|error| error.kind())?;
     routing::check(listener, exchange).map_err(|error| error.kind())?;

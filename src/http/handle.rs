@@ -87,7 +87,9 @@ async fn serve<D: Downstream>(
     found?;
     let place = client_address::admit(listener, exchange)?;
     exchange.keep(place);
-    let framing = normalize::normalize(exchange, listener.conf.underscores, &listener.conf.paths)?;
+    let conf = &listener.conf;
+    let of_client = conf.client_address_from.header();
+    let framing = normalize::normalize(exchange, conf.underscores, of_client, &conf.paths)?;
     routing::check_name(listener, exchange)?;
     let index = routing::find(listener, exchange)?;
     exchange.facts.route = Some(index);

@@ -14,10 +14,16 @@ use crate::{
 };
 
 /// Cleans what was received, makes one thing of host, authority and target of an exchange, and gives the framing of the
-/// request body; for HTTP/2, where a stream frames its body itself, there is none.
-pub fn normalize(exchange: &mut Exchange, underscores: Underscores, paths: &PathsConf) -> Result<Framing> {
+/// request body; for HTTP/2, where a stream frames its body itself, there is none. `of_client` is the field by which trusted
+/// proxies name their clients, where the listener has one.
+pub fn normalize(
+    exchange: &mut Exchange,
+    underscores: Underscores,
+    of_client: Option<&str>,
+    paths: &PathsConf,
+) -> Result<Framing> {
     let framing = framing(exchange)?;
-    received::clean(exchange, underscores)?;
+    received::clean(exchange, underscores, of_client)?;
     find_place(exchange, paths)?;
     Ok(framing)
 }
@@ -189,7 +195,7 @@ mod tests {
         let mut exchange = Exchange::default();
         let (limits, mut scan) = (HeadLimits::default(), Scan::default());
         exchange.request.parse(text.as_bytes(), &limits, &mut scan).unwrap().unwrap();
-        normalize(&mut exchange, Underscores::Drop, &PathsConf::default()).map(|_| exchange)
+        normalize(&mut exchange, Underscores::Drop, None, &PathsConf::default()).map(|_| exchange)
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) async fn hear<D: Downstream>(
         let mark = mark.to_vec();
         return for_peer::serve(&mark, exchange, client).await;
     }
-    normalize::normalize(exchange, listener.conf.underscores, &listener.conf.paths)?;
+    normalize::normalize(exchange, listener.conf.underscores, None, &listener.conf.paths)?;
     let path = [message::STATE, message::COMMAND].into_iter().find(|path| *path == exchange.request.target);
     let path = path.filter(|_| exchange.request.method == Method::Post).ok_or(Kind::NoRoute)?;
     let (patience, most) = (listener.conf.timeouts.body, message::MOST as u64);

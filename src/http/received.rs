@@ -9,11 +9,16 @@ use crate::{
     config::listen::Underscores,
     error::{Kind, Result},
     exchange::{Exchange, Via},
-    fields::{ConnectionOptions, Known, list},
+    fields::{ConnectionOptions, Known, is_respelled, list},
 };
 
-/// Takes out of a request what may not be believed or passed on. One that has been here already is refused.
-pub(super) fn clean(exchange: &mut Exchange, underscores: Underscores) -> Result<()> {
+/// Takes out of a request what may not be believed or passed on; `of_client` is the field by which trusted proxies name their
+/// clients, where the listener has one. A request that has been here already is refused.
+pub(super) fn clean(
+    exchange: &mut Exchange,
+    underscores: Underscores,
+    of_client: Option<&str>,
+) -> Result<()> {
     let is_trusted = exchange.facts.is_trusted();
     let fields = &mut exchange.request.fields;
     let via = &exchange.facts.peer.via;
@@ -22,19 +27,24 @@ pub(super) fn clean(exchange: &mut Exchange, underscores: Underscores) -> Result
     }
     let options = ConnectionOptions::of(fields).map_err(Kind::Malformed)?;
     // Nearly always there is nothing to do.
-    if options.is_empty() && !fields.has_any(&DOUBTFUL) {
+    if options.is_empty() && of_client.is_none() && !fields.has_any(&DOUBTFUL) {
         return Ok(());
     }
     if underscores == Underscores::Refuse && fields.has_any(&[Known::Underscored, Known::Disguised]) {
         return Err(Kind::Malformed("a field name has a sign other than a hyphen").into());
     }
+    let names_client = |name: &[u8]| of_client.is_some_and(|it| name.eq_ignore_ascii_case(it.as_bytes()));
+    let seems_to = |name: &[u8]| of_client.is_some_and(|it| is_respelled(name, it.as_bytes()));
     fields.retain(|field| match field.known {
+        // Whoever it comes from: over the listener of the peers it is read before.
+        Known::OfPeer | Known::Disguised => false,
         // Not for this hop, whatever Connection says: else who is behind a proxy that passes Connection on could take
         // away what the proxy says of it.
         Known::OfProxy => is_trusted,
+        Known::Other if names_client(field.name) => is_trusted,
+        Known::Underscored if names_client(field.name) => is_trusted && underscores == Underscores::Pass,
+        Known::Other | Known::Underscored if seems_to(field.name) => false,
         Known::Underscored => underscores == Underscores::Pass && !options.name(field.name),
-        // Whoever it comes from: over the listener of the peers it is read before.
-        Known::OfPeer | Known::Disguised => false,
         // These are of this hop anyway, and are read until it is left.
         Known::Host
         | Known::Connection
@@ -83,7 +93,7 @@ mod tests {
         let mut exchange = Exchange::default();
         exchange.facts.peer = peer;
         names.iter().for_each(|(name, value)| exchange.request.fields.push(name, value.as_bytes()));
-        clean(&mut exchange, underscores)?;
+        clean(&mut exchange, underscores, Some("cf-connecting-ip"))?;
         let name = |field: Field<'_>| String::from_utf8(field.name.to_vec()).unwrap();
         Ok(exchange.request.fields.iter().map(name).collect())
     }
@@ -110,6 +120,26 @@ mod tests {
         ];
         assert_eq!(left(&fields, false, Underscores::Drop).unwrap(), ["x-o"]);
         assert_eq!(left(&fields, true, Underscores::Drop).unwrap().len(), 5);
+    }
+
+    /// Backends may believe it from whoever has sent it.
+    #[test]
+    fn what_names_the_client_is_of_proxies_that_are_trusted() {
+        let fields = [
+            ("CF-Connecting-IP", "127.0.0.1"),
+            ("Connection", "cf-connecting-ip, x-a"),
+            ("CF_Connecting.IP", "127.0.0.1"),
+            ("cf-connecting-ipv6", "1"),
+            ("x-a", "1"),
+        ];
+        for underscores in [Underscores::Drop, Underscores::Pass] {
+            let left = |is_trusted| left(&fields, is_trusted, underscores).unwrap();
+            assert_eq!(left(false), ["Connection", "cf-connecting-ipv6"]);
+            assert_eq!(left(true), ["CF-Connecting-IP", "Connection", "cf-connecting-ipv6"]);
+        }
+        let alone = [("cf-connecting-ip", "127.0.0.1"), ("x-a", "1")];
+        assert_eq!(left(&alone, false, Underscores::Drop).unwrap(), ["x-a"]);
+        assert_eq!(left(&alone, true, Underscores::Drop).unwrap().len(), 2);
     }
 
     #[test]

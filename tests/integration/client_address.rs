@@ -134,6 +134,20 @@ fn the_client_is_found_from_the_right() {
     }
 }
 
+/// Else the backend would believe it from whoever comes round the proxy, or not be told by whom a request behind it is.
+#[test]
+fn field_that_names_clients_is_of_trusted_proxies_only() {
+    let from = "client_address_from = \"header:CF-Connecting-IP\"\n";
+    let fields = "CF-Connecting-IP: 198.51.100.9\r\nConnection: CF-Connecting-IP\r\n";
+    for (trusted, expected) in
+        [("trusted_proxies = [\"192.0.2.0/24\"]\n", None), (TRUSTED, Some("198.51.100.9"))]
+    {
+        let (origin, proxy) = started(&(trusted.to_owned() + from));
+        assert_eq!(status(&proxy, "/", fields), 200);
+        assert_eq!(origin.last().header("cf-connecting-ip"), expected, "{trusted}");
+    }
+}
+
 #[test]
 fn a_proxy_that_a_reload_distrusts_is_the_client() {
     let origin = Origin::named("hello");

@@ -305,7 +305,7 @@ fn normal(method: &str, target: &[u8], host: &[u8]) {
     exchange.request.method = Method::of(method);
     exchange.request.target.push_str(&String::from_utf8_lossy(target));
     exchange.request.fields.push("host", host);
-    let _ = normalize::normalize(&mut exchange, Underscores::Drop, &PathsConf::default());
+    let _ = normalize::normalize(&mut exchange, Underscores::Drop, None, &PathsConf::default());
 }
 
 thread_local! {

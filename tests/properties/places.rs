@@ -83,7 +83,7 @@ fn normal(target: &str, host: &[u8], paths: &PathsConf) -> Option<Exchange> {
     exchange.request.method = Method::Get;
     exchange.request.target.push_str(target);
     exchange.request.fields.push("host", host);
-    normalize::normalize(&mut exchange, Underscores::Drop, paths).ok().map(|_| exchange)
+    normalize::normalize(&mut exchange, Underscores::Drop, None, paths).ok().map(|_| exchange)
 }
 
 fn climbs(path: &str) -> bool {

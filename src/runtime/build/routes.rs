@@ -8,10 +8,7 @@ use std::{
 use super::{builder::Builder, filters};
 use crate::{
     cache::{conf::CacheConf, store::Cache},
-    config::{
-        Config,
-        listen::{ClientAddressFrom, ListenerConf},
-    },
+    config::{Config, listen::ListenerConf},
     file_tree::{Tree, conf::FilesConf},
     filter::{header_edits::HeaderEditConf, page::PageBody},
     h1::trailers::Withheld,
@@ -155,12 +152,7 @@ fn edited(conf: &HeaderEditConf) -> impl Iterator<Item = &str> {
 /// What trailers of requests on a route may not have. It depends on its listeners too.
 fn withheld(conf: &RouteConf, listeners: &[ListenerConf]) -> Withheld {
     let own = listeners.iter().filter(|listener| conf.listeners.contains(&listener.name));
-    let of_clients = own.filter_map(|listener| match &listener.client_address_from {
-        ClientAddressFrom::Header(name) => Some(name.as_str()),
-        ClientAddressFrom::XForwardedFor | ClientAddressFrom::Forwarded | ClientAddressFrom::Connection => {
-            None
-        }
-    });
+    let of_clients = own.filter_map(|listener| listener.client_address_from.header());
     Withheld::new(edited(&conf.request_headers).chain(of_clients))
 }
 

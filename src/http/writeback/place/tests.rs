@@ -37,7 +37,8 @@ fn received<'a>(
         exchange.request.fields.push(name, value.as_bytes());
     }
     client_address::find(listener, &mut exchange).unwrap();
-    normalize::normalize(&mut exchange, Underscores::Drop, &listener.conf.paths).unwrap();
+    let of_client = listener.conf.client_address_from.header();
+    normalize::normalize(&mut exchange, Underscores::Drop, of_client, &listener.conf.paths).unwrap();
     let index = routing::find(listener, &exchange).unwrap();
     let route = &*snapshot.routes[index];
     let place = edit::own_place(listener, route);
