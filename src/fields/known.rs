@@ -9,7 +9,8 @@ macro_rules! known {
             $(#[doc = concat!("`", $text, "`")] $variant,)*
             /// What only peers of this node may set, over a listener of their own: `Pointsman-Peer`.
             OfPeer,
-            /// Another name that only proxies may set: `X-Forwarded-*`, `X-Real-IP`, `X-Original-*`, `X-Rewrite-*`.
+            /// Another name that only proxies may set: `X-Forwarded-*`, `X-Original-*`, `X-Rewrite-*`, `X-Real-IP`,
+            /// `X-Pointsman-Mirror`.
             OfProxy,
             /// Another name with an underscore, which CGI, WSGI and PHP take for a hyphen, or with another sign that some of
             /// them do (`.` and more).
@@ -126,8 +127,8 @@ impl Known {
         }
         let begins =
             |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix));
-        let is_of_proxy =
-            OF_PROXY.iter().any(|prefix| begins(prefix)) || name.eq_ignore_ascii_case(b"x-real-ip");
+        let is_of_proxy = OF_PROXY_FROM.iter().any(|prefix| begins(prefix))
+            || OF_PROXY.iter().any(|text| is_spelled(name, text));
         if is_of_proxy { Self::OfProxy } else { Self::Other }
     }
 
@@ -214,7 +215,10 @@ pub fn is_spelled(name: &[u8], text: &[u8]) -> bool {
 
 /// How names begin that only proxies may set. What they say of a request is believed by applications, and comes from
 /// whoever is not trusted no further (`http::received`).
-const OF_PROXY: [&[u8]; 3] = [b"x-forwarded-", b"x-original-", b"x-rewrite-"];
+const OF_PROXY_FROM: [&[u8]; 3] = [b"x-forwarded-", b"x-original-", b"x-rewrite-"];
+
+/// Whole names that only proxies may set: of whom a request comes from, and what tells a copy of one (`http::mirror`).
+const OF_PROXY: [&[u8]; 2] = [b"x-real-ip", b"x-pointsman-mirror"];
 
 /// Fields by which some backends are led to another URI, or method, than a request names (`http::misleading`).
 pub const MISLEADING: [&str; 10] = [

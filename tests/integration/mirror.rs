@@ -113,8 +113,6 @@ fn what_is_too_long_or_switches_is_not_copied() {
     assert_eq!(client.response("POST").status, 200);
     client.send(format!("GET /switch HTTP/1.1\r\nHost: a\r\n{OPENING}\r\n"));
     assert_eq!(client.response("GET").status, 200);
-    let marked = client.get_with("/marked", "a", "X-Pointsman-Mirror: 1\r\n");
-    assert_eq!(marked.status, 200);
     // The client leaves in the middle of its body.
     let mut leaving = Client::connect(proxy.address("web"));
     leaving.send("POST /cut HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhel");
@@ -124,6 +122,31 @@ fn what_is_too_long_or_switches_is_not_copied() {
     eventually("all are counted", || counted(&proxy, "too_large") == 2 && counted(&proxy, "cut_off") == 1);
     let targets: Vec<String> = shadow.requests().into_iter().map(|it| it.target).collect();
     assert_eq!(targets, ["/last"]);
+}
+
+/// Else a client could keep its requests from being copied, where they are looked at there, and have what is for copies
+/// stored for all.
+#[test]
+fn only_a_trusted_proxy_says_what_is_a_copy() {
+    let (main, shadow) = (main_backend(), Origin::named("shadow"));
+    let main_address = main.address().to_string();
+    let shadow_address = shadow.address().to_string();
+    for (trusted, is_believed) in [("192.0.2.0/24", false), ("127.0.0.0/8", true)] {
+        let more = format!(
+            "[[listener]]\nname = \"other\"\naddress = \"127.0.0.1:0\"\n\
+             trusted_proxies = [\"{trusted}\"]\n"
+        );
+        let proxy = start(&main_address, &shadow_address, "percent = 100", &more);
+        let before = shadow.requests().len();
+        let mut client = Client::connect(proxy.address("other"));
+        assert_eq!(client.get_with("/marked", "a", "X-Pointsman-Mirror: 1\r\n").status, 200);
+        assert_eq!(main.last().header("x-pointsman-mirror"), is_believed.then_some("1"));
+        assert_eq!(client.get("/plain").status, 200);
+        let copied = if is_believed { 1 } else { 2 };
+        eventually("what is copied is answered", || counted(&proxy, "answered") == copied);
+        let copies: Vec<_> = shadow.requests().split_off(before).into_iter().map(|it| it.target).collect();
+        assert_eq!(copies.iter().any(|target| target == "/marked"), !is_believed, "{copies:?}");
+    }
 }
 
 #[test]
