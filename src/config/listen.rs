@@ -52,7 +52,7 @@ section! {
         pub proxy_protocol_from: Vec<IpNet> = [];
         /// Which datagrams from `proxy_protocol_from` begin with a PROXY v2 header (`udp`, `quic`).
         pub proxy_protocol_udp: DatagramHeaders = "first";
-        /// Networks whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` fields are trusted and extended. From all others these fields are replaced.
+        /// Networks whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` fields are trusted and extended. From all others these fields are replaced, and [those](operating.md#behind-another-proxy) removed that only proxies may set.
         pub trusted_proxies: Vec<IpNet> = [];
         /// Where to find the client's address in a request from a trusted proxy. Lists are read from the right, skipping trusted proxies. This address is the one that `allow`, `deny` and `max_connections_per_address` check, that hashing uses, and that is logged. The field of `header:NAME` is removed from requests of all others.
         pub client_address_from: ClientAddressFrom = "x-forwarded-for";

@@ -9,8 +9,8 @@ macro_rules! known {
             $(#[doc = concat!("`", $text, "`")] $variant,)*
             /// What only peers of this node may set, over a listener of their own: `Pointsman-Peer`.
             OfPeer,
-            /// Another name that only proxies may set: `X-Forwarded-*`, `X-Original-*`, `X-Rewrite-*`, `X-Real-IP`,
-            /// `X-Pointsman-Mirror`.
+            /// Another name that only proxies may set: `X-Forwarded-*`, `X-Original-*`, `X-Rewrite-*`, and `X-Real-IP`,
+            /// `Client-Cert`, `X-Pointsman-Mirror` and more.
             OfProxy,
             /// Another name with an underscore, which CGI, WSGI and PHP take for a hyphen, or with another sign that some of
             /// them do (`.` and more).
@@ -122,13 +122,17 @@ impl Known {
         if has_sign(name) {
             return Self::of_underscored(name);
         }
-        if !matches!(name, [b'x' | b'X', b'-', ..]) {
-            return if is_spelled(name, OF_PEER) { Self::OfPeer } else { Self::Other };
-        }
         let begins =
             |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix));
-        let is_of_proxy = OF_PROXY_FROM.iter().any(|prefix| begins(prefix))
-            || OF_PROXY.iter().any(|text| is_spelled(name, text));
+        let is_one_of = |all: &[&[u8]]| all.iter().any(|text| is_spelled(name, text));
+        let is_of_proxy = match name {
+            [b'x' | b'X', b'-', ..] => {
+                OF_PROXY_FROM.iter().any(|prefix| begins(prefix)) || is_one_of(&OF_PROXY_X)
+            }
+            // As those begin; few others do that are not known.
+            [b'c' | b'C' | b'f' | b'F' | b't' | b'T', ..] => is_one_of(&OF_PROXY_PLAIN),
+            _ => return if is_spelled(name, OF_PEER) { Self::OfPeer } else { Self::Other },
+        };
         if is_of_proxy { Self::OfProxy } else { Self::Other }
     }
 
@@ -217,8 +221,20 @@ pub fn is_spelled(name: &[u8], text: &[u8]) -> bool {
 /// whoever is not trusted no further (`http::received`).
 const OF_PROXY_FROM: [&[u8]; 3] = [b"x-forwarded-", b"x-original-", b"x-rewrite-"];
 
-/// Whole names that only proxies may set: of whom a request comes from, and what tells a copy of one (`http::mirror`).
-const OF_PROXY: [&[u8]; 2] = [b"x-real-ip", b"x-pointsman-mirror"];
+/// Whole names that only proxies may set: of whom a request comes from, over what, and what tells a copy of one
+/// (`http::mirror`).
+const OF_PROXY_X: [&[u8]; 6] = [
+    b"x-client-ip",
+    b"x-cluster-client-ip",
+    b"x-forwarded",
+    b"x-pointsman-mirror",
+    b"x-real-ip",
+    b"x-scheme",
+];
+
+/// The same without `X-`. Which certificate a client has shown, only who has seen it may say (RFC 9440 §2.4).
+const OF_PROXY_PLAIN: [&[u8]; 5] =
+    [b"client-cert", b"client-cert-chain", b"client-ip", b"front-end-https", b"true-client-ip"];
 
 /// Fields by which some backends are led to another URI, or method, than a request names (`http::misleading`).
 pub const MISLEADING: [&str; 10] = [
@@ -258,6 +274,20 @@ const INDEX: [(u8, u8); 32] = {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_name_of_proxies_is_known_in_any_case() {
+        for text in OF_PROXY_X.iter().chain(&OF_PROXY_PLAIN).copied() {
+            let (upper, longer) = (text.to_ascii_uppercase(), [text, &b"x"[..]].concat());
+            let cut = &text[..text.len() - 1];
+            let tags = [text, &upper[..], &longer[..], cut].map(Known::of);
+            let name = String::from_utf8_lossy(text);
+            assert_eq!(tags, [Known::OfProxy, Known::OfProxy, Known::Other, Known::Other], "{name}");
+            for sign in ["_", "."] {
+                assert_eq!(Known::of(name.replace('-', sign).as_bytes()), Known::Disguised, "{name}");
+            }
+        }
+    }
 
     #[test]
     fn names_are_known_in_any_case_and_no_others() {

@@ -93,7 +93,14 @@ fn told_by_proxy(route: &Route, fields: &Fields) -> Option<Vec<u8>> {
 }
 
 /// What proxies say of the client's address, which is another one for each.
-const ADDRESSES: [&str; 2] = ["x-original-forwarded-for", "x-real-ip"];
+const ADDRESSES: [&str; 6] = [
+    "client-ip",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-real-ip",
+];
 
 /// Fields that say what a client would have, or how it came to ask, and not who it is.
 const HARMLESS: [&[u8]; 25] = [
@@ -279,6 +286,11 @@ mod tests {
                 "X-Original-Host",
                 "x-forwarded-user",
                 "X-Forwarded-Proto",
+                "X-Forwarded",
+                "X-Scheme",
+                "Front-End-Https",
+                "Client-Cert",
+                "X-Pointsman-Mirror",
             ] {
                 for value in ["/a", "on", "", "https://b.example/y?"] {
                     let key = of(true, name, value);
@@ -292,7 +304,8 @@ mod tests {
             }
         }
         let pages = "cache = \"pages\"";
-        for name in ["x-original-forwarded-for", "X-Forwarded-Port", "x-original-url"] {
+        let addresses = ["x-original-forwarded-for", "True-Client-IP", "client-ip", "X-Cluster-Client-IP"];
+        for name in addresses.into_iter().chain(["X-Client-IP", "X-Forwarded-Port", "x-original-url"]) {
             assert_eq!(key_on(pages, true, &[(name, "1")]), key_on(pages, true, &[]), "{name}");
         }
         let own = "cache = \"pages\"\nrequest_headers = { set = { x-forwarded-prefix = \"/app\" } }";

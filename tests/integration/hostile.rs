@@ -145,7 +145,7 @@ fn bad_ports_are_refused_and_one_authority_serves_all() {
 }
 
 /// Fields that only a proxy that is trusted may set.
-const OF_PROXIES: [&str; 16] = [
+const OF_PROXIES: [&str; 26] = [
     "X-Forwarded-Prefix",
     "X-Forwarded-Uri",
     "X-Forwarded-Method",
@@ -158,7 +158,17 @@ const OF_PROXIES: [&str; 16] = [
     "X-Forwarded-Scheme",
     "X-Forwarded-Client-Cert",
     "X-Forwarded-Whatever",
+    "X-Forwarded",
     "X-Real-IP",
+    "X-Client-IP",
+    "X-Cluster-Client-IP",
+    "True-Client-IP",
+    "Client-IP",
+    "Client-Cert",
+    "Client-Cert-Chain",
+    "Front-End-Https",
+    "X-Scheme",
+    "X-Pointsman-Mirror",
     "X-Original-URL",
     "X-Rewrite-URL",
     "Forwarded",
