@@ -40,8 +40,8 @@ pub(super) fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target:
     if let Some(host) = believed(Known::XForwardedHost) {
         key = key.with("forwarded host", host);
     }
+    // Of a client that is not trusted there is left what the route has added: whoever asks, the backend is told the same.
     if cache.is_storing
-        && is_trusted
         && let Some(told) = told_by_proxy(route, fields)
     {
         key = key.with("told by a proxy", &told);
@@ -69,8 +69,9 @@ pub(super) fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target:
     }
 }
 
-/// What a trusted proxy says of the client beside, in fields that go on: some backends make links by it (the prefix of
-/// `X-Forwarded-Prefix`), choose the scheme, or the user. `None` where it says nothing, or what the route says itself.
+/// What a trusted proxy says of the client beside, in fields that go on, or the route where the proxy does not: some backends
+/// make links by it (the prefix of `X-Forwarded-Prefix`), choose the scheme, or the user. `None` where nothing is said, or
+/// what the route says whatever a proxy does.
 fn told_by_proxy(route: &Route, fields: &Fields) -> Option<Vec<u8>> {
     if !fields.has(Known::OfProxy) {
         return None;
@@ -311,6 +312,9 @@ mod tests {
         let own = "cache = \"pages\"\nrequest_headers = { set = { x-forwarded-prefix = \"/app\" } }";
         let of = |value| key_on(own, true, &[("x-forwarded-prefix", value)]);
         assert_eq!(of("/app"), key_on(own, true, &[]), "the route says it");
+        // It has added it: its clients are not believed, and were cleaned of it.
+        let added = &[("x-forwarded-prefix", "/app")];
+        assert_eq!(key_on(pages, false, added), key_on(pages, true, added), "whoever asks");
         assert_eq!(key_on(pages, false, &[("x-forwarded-proto", "ftp")]), key_on(pages, false, &[]));
     }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     config::{self, listen::Underscores},
-    http::{client_address, edit},
+    http::{cache_key::key, client_address, edit},
     runtime::build,
 };
 
@@ -95,6 +95,27 @@ fn a_write_goes_by_the_route_that_accepted_it() {
     let apart = "[listener.paths]\nmerge_slashes = false\n";
     assert_eq!(ways(apart, &admin, "//admin/x", &[]), ("rest".into(), "rest".into()));
     assert_eq!(ways("", &admin, "//admin/x", &[]), ("admin".into(), "admin".into()));
+}
+
+/// Else who wrote it would not see it: it would pass for one of another representation.
+#[test]
+fn a_write_keeps_the_key_it_was_accepted_under() {
+    let routes = "[[cache]]\nname = \"pages\"\n\
+                  [[route]]\nname = \"all\"\nupstream = \"app\"\ncache = \"pages\"\n[route.request_headers]\n\
+                  add = { x-forwarded-ssl = \"on\" }\nset_if_missing = { x-forwarded-prefix = \"/app\" }\n";
+    let snapshot = built("", routes);
+    for (from, fields) in [
+        ("192.0.2.1", &[][..]),
+        ("192.0.2.1", &[("x-forwarded-prefix", "/b")]),
+        ("10.0.0.1", &[("x-forwarded-prefix", "/b")]),
+        ("10.0.0.1", &[("x-forwarded-for", "10.1.0.9"), ("x-forwarded-proto", "https")]),
+    ] {
+        let (exchange, route) = received(&snapshot, (from, None), "/a", fields);
+        let mut later = Exchange::default();
+        restore(&mut later, &write_of(route, &exchange), &PathsConf::default()).unwrap();
+        let cache = route.cache.as_ref().unwrap();
+        assert_eq!(key(route, cache, &later), key(route, cache, &exchange), "{from}: {fields:?}");
+    }
 }
 
 #[test]
