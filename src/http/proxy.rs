@@ -62,8 +62,10 @@ pub(crate) fn check(
     body_limit: u64,
     exchange: &Exchange,
 ) -> Result<()> {
+    // What a peer relays came to it over HTTP/2, and comes here as it was: both bodies at once, and trailers.
     if protocol != UpstreamProtocol::Http1
         && !exchange.version.has_streams()
+        && !exchange.is_for_peer()
         && grpc::is_message(&exchange.request.fields)
     {
         return Err(Kind::Malformed("gRPC needs HTTP/2, and this request came over HTTP/1.1").into());

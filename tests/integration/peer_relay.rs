@@ -2,20 +2,34 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
+
 use crate::{
     peers::{certificates, cluster, until_known},
-    support::{Client, Origin, Proxy, Reply, Request, client::Response, eventually, free, nobody, proxy},
+    support::{
+        Client, Origin, Proxy, Reply, Request,
+        client::Response,
+        eventually, free,
+        h2::{Http2, request, run, whole},
+        http2_origin::{Came, Http2Origin, MOST_STREAMS},
+        nobody, proxy,
+    },
 };
 
 /// Nodes of one cluster, each with its own way to the backend.
 fn nodes(backends: &[SocketAddr], listener: &str) -> Vec<Proxy> {
+    nodes_with(backends, listener, "")
+}
+
+/// The same with these options of the upstream.
+fn nodes_with(backends: &[SocketAddr], listener: &str, options: &str) -> Vec<Proxy> {
     let folder = certificates(backends.len());
     let members: Vec<_> = backends.iter().map(|_| free()).collect();
     let start = |(index, backend): (usize, &SocketAddr)| {
         let cluster = cluster(&folder, index, &members);
         let peers = "[cluster.peers]\nresponse_timeout = \"10s\"\n";
         let cluster = cluster.replace("[cluster.peers]\n", peers);
-        let upstream = "relay = true\n[upstream.retry]\nattempts = 1\n";
+        let upstream = format!("{options}relay = true\n[upstream.retry]\nattempts = 1\n");
         let text = proxy::config_of(&[backend.to_string()], listener, &format!("{upstream}---\n{cluster}"));
         Proxy::start(&text)
     };
@@ -136,6 +150,56 @@ fn peer_takes_the_route_that_the_client_gets_there() {
     assert_eq!(nodes[1].logged("/a")["route"], "own");
     assert_eq!(nodes[1].get("/b").text(), "/b", "which is none of this one");
     assert_eq!(nodes[1].logged("/b")["route"], "all");
+}
+
+/// Between the nodes there is HTTP/1.1, which a call does not notice: messages go both ways at once, and trailers come whole.
+#[test]
+fn calls_of_grpc_go_through_a_peer_to_http2() {
+    let origin = Http2Origin::start(&[(MOST_STREAMS, 100)], |served, came| match came {
+        Came::Head(head) => {
+            let fields = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "5")];
+            match head.get(":path") {
+                Some("/t.T/Echo") => served.head(head.stream, &fields[..2], false),
+                Some("/t.T/Fails") => served.head(head.stream, &fields, true),
+                _ => served.head(head.stream, &fields[..1], true),
+            }
+        }
+        Came::Data(stream, data, is_end) => {
+            if !data.is_empty() {
+                served.data(*stream, data, false);
+            }
+            if *is_end {
+                served.head(*stream, &[("grpc-status", "0")], true);
+            }
+        }
+        Came::Reset(..) | Came::GoAway(_) | Came::End => {}
+    });
+    let options = "protocol = \"h2\"\nconnect_timeout = \"20s\"\n";
+    let nodes = nodes_with(&[nobody(), origin.address()], "", options);
+    eventually("the peer's way is known", || nodes[0].get("/get").status == 200);
+    let call = |target: &str| {
+        let mut call = request("POST", target);
+        call.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+        call.headers_mut().insert("te", "trailers".parse().unwrap());
+        call
+    };
+    run(async {
+        let client = Http2::connect(&nodes[0]).await;
+        let mut send = client.send.clone().ready().await.unwrap();
+        let (response, mut messages) = send.send_request(call("/t.T/Echo"), false).unwrap();
+        messages.send_data(Bytes::from_static(b"ping"), false).unwrap();
+        let mut answers = response.await.unwrap().into_body();
+        assert_eq!(answers.data().await.unwrap().unwrap(), "ping", "before the call is whole");
+        messages.send_data(Bytes::from_static(b"pong"), true).unwrap();
+        assert_eq!(answers.data().await.unwrap().unwrap(), "pong");
+        assert!(answers.data().await.is_none());
+        assert_eq!(answers.trailers().await.unwrap().unwrap()["grpc-status"], "0");
+        let failed = client.ask(call("/t.T/Fails")).await.unwrap();
+        assert_eq!(failed.headers()["grpc-status"], "5", "all is in its head");
+        assert!(whole(failed.into_body()).await.unwrap().is_empty());
+    });
+    let log = nodes[0].logged("/t.T/Echo");
+    assert_eq!((&log["relay"], &log["grpc_status"]), (&"node1".into(), &0.into()), "{log}");
 }
 
 /// Two nodes, of which the second has a way to every backend, and the first to none of upstream `other`.
