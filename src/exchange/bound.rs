@@ -21,8 +21,28 @@ pub struct BoundConnection(RefCell<Option<Bound>>);
 struct Bound {
     backend: Arc<Backend>,
     stream: Http1Stream,
-    announced: Option<SocketAddr>,
+    bond: Bond,
     since: Moment,
+}
+
+/// What makes a connection one client's.
+#[derive(Clone, Copy, Debug)]
+pub struct Bond {
+    /// It was announced with this client by a PROXY header.
+    pub announced: Option<SocketAddr>,
+    /// It was logged in, or that was begun ([`logs_in`]).
+    pub is_logged_in: bool,
+}
+
+/// A connection that was taken.
+#[derive(Debug)]
+pub struct Taken {
+    /// Its index among the backends.
+    pub index: usize,
+    /// The connection.
+    pub stream: Http1Stream,
+    /// As its bond says.
+    pub is_logged_in: bool,
 }
 
 /// What is asked of the connection that is there.
@@ -37,41 +57,47 @@ pub struct Wanted<'a> {
 }
 
 impl BoundConnection {
-    /// Takes the connection, if it is such a one: its index among the backends. It stays where it is to another backend,
-    /// and is closed where it is another client's, too old, or not quiet, as one of the pool would be.
-    pub fn take(&self, wanted: &Wanted<'_>, now: Moment) -> Option<(usize, Http1Stream)> {
+    /// Whether the connection that is there is logged in. What comes over it next is who logged in, and what it gets is
+    /// for nobody else, though its fields need not say so.
+    pub fn is_logged_in(&self) -> bool {
+        self.0.borrow().as_ref().is_some_and(|bound| bound.bond.is_logged_in)
+    }
+
+    /// Takes the connection, if it is such a one. It stays where it is to another backend, and is closed where it is
+    /// another client's, too old, or not quiet, as one of the pool would be.
+    pub fn take(&self, wanted: &Wanted<'_>, now: Moment) -> Option<Taken> {
         let mut place = self.0.borrow_mut();
         let to = &place.as_ref()?.backend.shared;
         // A backend of another generation is the same when what outlives a reload is.
         let index = wanted.backends.iter().position(|backend| Arc::ptr_eq(&backend.shared, to))?;
         let mut bound = place.take()?;
-        let may = bound.announced == wanted.announced
+        let may = bound.bond.announced == wanted.announced
             && now.since(bound.since) <= wanted.most_idle
             && bound.stream.is_quiet();
-        may.then_some((index, bound.stream))
+        let is_logged_in = bound.bond.is_logged_in;
+        may.then_some(Taken { index, stream: bound.stream, is_logged_in })
     }
 
     /// Keeps a connection, unless more came over it than was asked for; one that was kept before is closed.
-    pub fn put(
-        &self,
-        backend: Arc<Backend>,
-        mut stream: Http1Stream,
-        announced: Option<SocketAddr>,
-        now: Moment,
-    ) {
+    pub fn put(&self, backend: Arc<Backend>, mut stream: Http1Stream, bond: Bond, now: Moment) {
         if stream.has_rest() {
             *self.0.borrow_mut() = None;
             return;
         }
         stream.rest();
-        *self.0.borrow_mut() = Some(Bound { backend, stream, announced, since: now });
+        *self.0.borrow_mut() = Some(Bound { backend, stream, bond, since: now });
     }
 }
 
 /// Whether a response asks to log its connection in, or its request does it.
 pub fn logs_connection_in(request: &Fields, status: u16, response: &Fields) -> bool {
     let asks = || list(response.all_known(Known::WwwAuthenticate)).any(is_of_connection);
-    request.all_known(Known::Authorization).any(is_of_connection) || (status == 401 && asks())
+    logs_in(request) || (status == 401 && asks())
+}
+
+/// Whether a request logs its connection in, or takes a step towards that.
+pub fn logs_in(request: &Fields) -> bool {
+    request.all_known(Known::Authorization).any(is_of_connection)
 }
 
 /// Whether a challenge or credentials begin with a scheme that is about the connection.

@@ -49,6 +49,11 @@ pub trait Downstream: Waiter {
         None
     }
 
+    /// Whether a backend connection is there that is this client connection's alone, and logged in.
+    fn is_logged_in(&self) -> bool {
+        self.bound().is_some_and(BoundConnection::is_logged_in)
+    }
+
     /// The same place, made when it is first needed.
     fn bind(&mut self) -> Option<Rc<BoundConnection>> {
         None

@@ -17,6 +17,7 @@ pub mod h1;
 pub mod h2;
 pub mod handle;
 mod interims;
+mod login;
 pub(crate) mod max_forwards;
 mod mirror;
 mod misleading;

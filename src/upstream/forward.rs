@@ -1,7 +1,7 @@
 //! Sending a request to a backend, and to another when that fails: pick → permit → connect → send →
 //! response head. One future, inside the exchange's own; no task, no channel.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use super::{
     announce,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{Kind, ProxyError, Result},
-    exchange::{Downstream, Exchange, Wanted, grpc, logs_connection_in},
+    exchange::{Bond, Downstream, Exchange, Taken, Wanted, grpc, logs_connection_in, logs_in},
     moment::Moment,
 };
 
@@ -36,9 +36,9 @@ pub async fn forward<D: Downstream>(
     let most_idle = if may_be_old { Duration::MAX } else { FRESH };
     let wanted = Wanted { backends: &worker_upstream.upstream.backends, announced, most_idle };
     let mut bound = client.bound().and_then(|bound| bound.take(&wanted, Moment::now()));
-    let was_bound = bound.is_some();
+    let was_logged_in = bound.as_ref().map(|bound| bound.is_logged_in);
     loop {
-        let kept = bound.take().and_then(|(index, stream)| {
+        let kept = bound.take().and_then(|Taken { index, stream, .. }| {
             let now = Moment::now();
             Some((worker_upstream.pick_bound(index, now)?, now, stream))
         });
@@ -81,19 +81,32 @@ pub async fn forward<D: Downstream>(
             // What did not go on may go another way.
             let answered = result?;
             let upload = std::mem::take(&mut request.upload);
+            let owner = owner(is_announced, (announced, was_logged_in), exchange, client);
             let response = &mut exchange.response;
-            let is_bound = is_announced
-                || was_bound
-                || logs_connection_in(&exchange.request.fields, response.status, &response.fields);
-            let owner = match is_bound {
-                true => client.bind().map_or(Owner::Nobody, |bound| Owner::Client(bound, announced)),
-                false => Owner::Pool,
-            };
             return Ok(UpstreamResponse::new(answered, permit, upload, response, owner, judged));
         }
         request.tried.push(permit.index());
         request.upload.begin_again();
     }
+}
+
+/// Whose the connection is that brought this response. One that was its client's before stays so, and logged in if it
+/// was.
+fn owner<D: Downstream>(
+    is_announced: bool,
+    (announced, was_logged_in): (Option<SocketAddr>, Option<bool>),
+    exchange: &Exchange,
+    client: &mut D,
+) -> Owner {
+    let (request, response) = (&exchange.request.fields, &exchange.response);
+    let is_bound = is_announced
+        || was_logged_in.is_some()
+        || logs_connection_in(request, response.status, &response.fields);
+    if !is_bound {
+        return Owner::Pool;
+    }
+    let is_logged_in = was_logged_in == Some(true) || logs_in(request);
+    client.bind().map_or(Owner::Nobody, |bound| Owner::Client(bound, Bond { announced, is_logged_in }))
 }
 
 /// Whether a call of gRPC was answered with `UNAVAILABLE` and nothing else, and goes on then.

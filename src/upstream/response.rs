@@ -6,7 +6,6 @@
 //! `UpstreamResponse::new` makes one, and cleans the head on the way, so that nobody has to remember to.
 
 use std::{
-    net::SocketAddr,
     rc::Rc,
     task::{Context, Poll, ready},
 };
@@ -21,7 +20,7 @@ use super::{
 };
 use crate::{
     error::{Kind, Result},
-    exchange::{BoundConnection, Downstream, grpc},
+    exchange::{Bond, BoundConnection, Downstream, grpc},
     fields::{ConnectionOptions, Fields, Known},
     h1::ResponseHead,
     health::passive::Verdict,
@@ -72,7 +71,7 @@ pub(super) enum Owner {
     /// Whoever comes next.
     Pool,
     /// The client connection's alone: it is logged in, or was announced with this client.
-    Client(Rc<BoundConnection>, Option<SocketAddr>),
+    Client(Rc<BoundConnection>, Bond),
     /// It is that, and its client has no connection of its own: it is closed.
     Nobody,
 }
@@ -269,9 +268,9 @@ impl UpstreamResponse {
         }
         match owner {
             Owner::Pool => permit.keep(stream, Moment::recent()),
-            Owner::Client(bound, announced) => {
+            Owner::Client(bound, bond) => {
                 if let Some(backend) = permit.backend() {
-                    bound.put(backend.clone(), stream, announced, Moment::recent());
+                    bound.put(backend.clone(), stream, bond, Moment::recent());
                 }
             }
             Owner::Nobody => {}

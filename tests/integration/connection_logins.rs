@@ -9,7 +9,14 @@ use std::{
     },
 };
 
-use crate::support::{Proxy, eventually, proxy::config};
+use crate::{
+    cache_writes::{back, write},
+    collapse::cached,
+    support::{
+        Proxy, eventually,
+        proxy::{config, folder},
+    },
+};
 
 /// A backend that logs its connections in: `Authorization: NTLM name` makes the connection that name's, and what comes
 /// over it later too. Without a login it asks for one, if it is to.
@@ -20,6 +27,11 @@ struct Backend {
 
 impl Backend {
     fn start(scheme: &'static str, asks: bool) -> Self {
+        Self::saying(scheme, asks, "")
+    }
+
+    /// One that says this, beside the name, to whom it knows.
+    fn saying(scheme: &'static str, asks: bool, fields: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, open) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
         let count = open.clone();
@@ -28,7 +40,7 @@ impl Backend {
                 let count = count.clone();
                 count.fetch_add(1, SeqCst);
                 std::thread::spawn(move || {
-                    let _ = serve(&stream.unwrap(), scheme, asks);
+                    let _ = serve(&stream.unwrap(), scheme, asks, fields);
                     count.fetch_sub(1, SeqCst);
                 });
             }
@@ -37,7 +49,7 @@ impl Backend {
     }
 }
 
-fn serve(stream: &TcpStream, scheme: &str, asks: bool) -> std::io::Result<()> {
+fn serve(stream: &TcpStream, scheme: &str, asks: bool, fields: &str) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream).lines();
     let mut name: Option<String> = None;
     loop {
@@ -53,7 +65,7 @@ fn serve(stream: &TcpStream, scheme: &str, asks: bool) -> std::io::Result<()> {
         }
         name = login.or(name);
         let (status, more, body) = match &name {
-            Some(name) => ("200 OK", String::new(), name.as_str()),
+            Some(name) => ("200 OK", fields.to_owned(), name.as_str()),
             None if asks => ("401 Unauthorized", format!("WWW-Authenticate: Basic, {scheme}\r\n"), "who?"),
             None => ("200 OK", String::new(), "nobody"),
         };
@@ -119,7 +131,7 @@ fn a_login_over_http2_is_of_one_request() {
 
 #[test]
 fn a_login_before_a_cache_is_its_clients_alone() {
-    let backend = Backend::start("NTLM", true);
+    let backend = Backend::saying("NTLM", true, SAVED);
     let text = config(&[backend.address], "[[cache]]\nname = \"c\"\nmemory = \"1MiB\"\n")
         .replace("upstream = \"u\"\n", "upstream = \"u\"\ncache = \"c\"\n");
     let proxy = Proxy::start(&text.replace("workers = 2", "workers = 1"));
@@ -127,4 +139,32 @@ fn a_login_before_a_cache_is_its_clients_alone() {
     assert_eq!(get(&mut alice, "NTLM alice"), "alice");
     assert_eq!(get(&mut bob, ""), "who?");
     assert_eq!(get(&mut alice, "NTLM alice"), "alice");
+    // She says it once.
+    for fields in ["Cookie: a=1\r\n", "", "Range: bytes=0-1\r\n"] {
+        assert_eq!(alice.get_with("/", "a", fields).text(), "alice", "{fields}");
+        assert_eq!(get(&mut bob, ""), "who?", "{fields}");
+        assert_eq!(bob.get_with("/", "a", fields).text(), "who?", "{fields}");
+    }
 }
+
+#[test]
+fn writes_of_a_login_are_for_its_backend_to_take() {
+    let journal = folder();
+    for policy in ["back", "through"] {
+        let backend = Backend::saying("NTLM", true, SAVED);
+        let text = match policy {
+            "back" => back(&journal, backend.address, ""),
+            _ => cached(&[backend.address], "write_policy = \"through\""),
+        };
+        let proxy = Proxy::start(&text.replace("workers = 2", "workers = 1"));
+        let (mut alice, mut bob) = (proxy.connect(), proxy.connect());
+        assert_eq!(alice.get_with("/", "test", "Authorization: NTLM alice\r\n").text(), "alice");
+        let response = write(&mut alice, "PUT", "/", "", "x");
+        assert_eq!((response.status, response.text().as_str()), (200, "alice"), "{policy}");
+        assert_eq!(bob.get("/").text(), "who?", "{policy}");
+    }
+    let _ = std::fs::remove_dir_all(journal);
+}
+
+/// What lets a cache keep an answer, of a write too.
+const SAVED: &str = "ETag: \"1\"\r\nCache-Control: max-age=60\r\n";

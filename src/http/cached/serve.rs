@@ -26,6 +26,7 @@ use crate::{
         active::ActiveExchange,
         cache_key::key,
         context::{RequestPlan, RouteContext},
+        login::is_of_login,
         proxy,
         respond::{self, Reply},
         writeback::{self, pending::PendingWrite},
@@ -51,7 +52,7 @@ pub(in crate::http) async fn serve<D: Downstream>(
             Box::pin(bypass(context, plan, CacheStatus::forwarded(why), exchange, client)).await
         }
         Use::Invalidate => Box::pin(writeback::serve(context, cache, plan, exchange, client)).await,
-        Use::Read | Use::ReadAndStore if cache.no_store.hold(exchange) => {
+        Use::Read | Use::ReadAndStore if cache.no_store.hold(exchange) || is_of_login(exchange, client) => {
             let status = CacheStatus::forwarded(Forward::Bypass);
             Box::pin(bypass(context, plan, status, exchange, client)).await
         }

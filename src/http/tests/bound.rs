@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
     time::sleep,
 };
 
@@ -60,6 +61,78 @@ fn a_bound_connection_that_is_quiet_goes_on() {
         assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
         assert_eq!(connections, 1);
     });
+}
+
+/// What the backend sends to everybody, and a cache may keep.
+const TO_ALL: Act = Act::Send(
+    b"HTTP/1.1 200 OK\r\nETag: \"1\"\r\nCache-Control: max-age=60\r\nContent-Length: 5\r\n\r\nhello",
+);
+
+/// A stage with this cache.
+fn cached(cache: &str) -> Stage {
+    let routes = format!(
+        "[[cache]]\nname = \"pages\"\nmemory = \"1MiB\"\n{cache}\n\
+         [[route]]\nname = \"all\"\nupstream = \"app\"\ncache = \"pages\"\n"
+    );
+    Stage::new("", &routes, &[TO_ALL])
+}
+
+/// A client's connection, which is served.
+fn connected(stage: &Stage) -> UnixStream {
+    let (client, mut connection) = stage.connect();
+    tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+    client
+}
+
+const LOGIN: &str = "GET /login HTTP/1.1\r\nHost: a\r\nAuthorization: NTLM alice\r\n\r\n";
+const PLAIN: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// Else one client's pages would be everybody's: it says who it is once, and its requests do not say it again.
+#[test]
+fn nothing_of_a_login_is_stored() {
+    for (cache, request) in [
+        ("", PLAIN),
+        ("", "GET / HTTP/1.1\r\nHost: a\r\nCookie: a=1\r\n\r\n"),
+        ("collapse = { enabled = false }", PLAIN),
+        ("collapse = { credentials = true }", LOGIN),
+        ("write_policy = \"through\"", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"),
+    ] {
+        run(async || {
+            let stage = cached(cache);
+            let mut alice = connected(&stage);
+            hello(&mut alice, LOGIN).await;
+            hello(&mut alice, request).await;
+            assert_eq!(stage.backend.connections.get(), 1, "{cache} {request}: both over hers");
+            hello(&mut connected(&stage), PLAIN).await;
+            assert_eq!(stage.backend.requests.borrow().len(), 3, "{cache} {request}: another asks");
+        });
+    }
+}
+
+/// Else it would get what is for nobody in the place of its own.
+#[test]
+fn nothing_that_is_stored_is_served_to_a_login() {
+    run(async || {
+        let stage = cached("");
+        let (mut alice, mut bob) = (connected(&stage), connected(&stage));
+        for (client, request, asked) in
+            [(0, PLAIN, 1), (0, PLAIN, 1), (1, PLAIN, 1), (1, LOGIN, 2), (1, PLAIN, 3), (0, PLAIN, 3)]
+        {
+            hello(if client == 0 { &mut bob } else { &mut alice }, request).await;
+            assert_eq!(stage.backend.requests.borrow().len(), asked, "{client} {request}");
+        }
+    });
+}
+
+/// Sends a request, and reads its answer to the end.
+async fn hello(client: &mut UnixStream, request: &str) {
+    client.write_all(request.as_bytes()).await.unwrap();
+    let (mut answer, mut room) = (Vec::new(), [0; 4096]);
+    while !answer.ends_with(b"\r\n\r\nhello") {
+        let length = client.read(&mut room).await.unwrap();
+        assert!(length > 0, "{request}: {}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&room[..length]);
+    }
 }
 
 #[test]

@@ -31,6 +31,7 @@ use crate::{
         active::ActiveExchange,
         answer::Answer,
         context::{RequestPlan, RouteContext},
+        login::is_of_login,
         proxy,
     },
     runtime::{Route, Snapshot},
@@ -54,12 +55,13 @@ pub(in crate::http) async fn serve<D: Downstream>(
 ) -> Result<()> {
     exchange.cache = Some(CacheResult::Bypass);
     let policy = cache.conf.write_policy;
-    if is_accepted((&context.snapshot.shared, context.route), cache, exchange) {
+    let is_login = is_of_login(exchange, client);
+    if !is_login && is_accepted((&context.snapshot.shared, context.route), cache, exchange) {
         return accept::accept(context, cache, plan, exchange, client).await;
     }
     accept::take_turn(context, cache, exchange).await?;
     match policy {
-        WritePolicy::Through if exchange.request.method == Method::Put && cache.is_storing => {
+        WritePolicy::Through if exchange.request.method == Method::Put && cache.is_storing && !is_login => {
             through::serve(context, cache, plan, exchange, client).await
         }
         WritePolicy::Around | WritePolicy::Through | WritePolicy::Back => {
