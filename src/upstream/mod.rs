@@ -19,6 +19,7 @@ mod grpc_call;
 pub mod http2_pool;
 mod judged;
 pub mod pool;
+mod pools;
 pub mod queue;
 pub mod request_head;
 pub mod response;

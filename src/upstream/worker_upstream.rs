@@ -6,13 +6,19 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashSet,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use super::{Upstream, announce::Opening, http2_pool::Http2Pool, pool::Pool, retry::Budget};
+use super::{
+    Upstream,
+    announce::Opening,
+    http2_pool::Http2Pool,
+    pool::Pool,
+    pools::{Pools, pools},
+    retry::Budget,
+};
 use crate::{
     backend::{Address, Backend},
     balance::{Balancer, Pick},
@@ -78,8 +84,9 @@ impl WorkerUpstream {
         let per_second = f64::from(conf.retry.budget_min_per_second) / place.workers.max(1) as f64;
         let budget = before.map_or_else(|| Rc::new(Budget::new(0, 0.0)), |before| before.budget.clone());
         budget.set(conf.retry.budget_percent, per_second);
+        let kept = before.map(|before| (&*before.upstream, &*before.pools));
         Self {
-            pools: pools(&upstream, before, &map),
+            pools: pools(&upstream, kept, &map),
             balancer: RefCell::new(balancer),
             rng: RefCell::new(rng),
             index: place.worker,
@@ -247,51 +254,6 @@ impl WorkerUpstream {
     fn pool(&self, index: usize) -> Option<&Pool> {
         self.pools.get(index).map(|pools| &pools.http1)
     }
-}
-
-/// Connections to one backend.
-#[derive(Debug)]
-struct Pools {
-    http1: Pool,
-    http2: Http2Pool,
-}
-
-impl Pools {
-    fn close(&self) {
-        self.http1.close();
-        self.http2.close();
-    }
-}
-
-/// Pools for each backend: the one that was there, where backend and TLS are still the same. An exchange
-/// of the generation before gives its connection back to it; what is idle to a backend that is gone, or
-/// under settings that are gone, is closed.
-fn pools(upstream: &Upstream, before: Option<&WorkerUpstream>, map: &[Option<usize>]) -> Vec<Rc<Pools>> {
-    let conf = &upstream.conf;
-    let (most, timeout) = (conf.max_idle as usize, conf.idle_timeout);
-    let may_keep = before.is_some_and(|before| upstream.speaks_as(&before.upstream));
-    let kept = |index: usize| {
-        let from = map.get(index).copied().flatten().filter(|_| may_keep)?;
-        before?.pools.get(from).cloned()
-    };
-    let pools: Vec<_> = (0..upstream.backends.len())
-        .map(|index| match kept(index) {
-            Some(pool) => {
-                pool.http1.set(most, timeout);
-                pool
-            }
-            None => Rc::new(Pools { http1: Pool::new(most, timeout), http2: Http2Pool::default() }),
-        })
-        .collect();
-    if let Some(before) = before {
-        let kept: HashSet<usize> = match may_keep {
-            true => map.iter().copied().flatten().collect(),
-            false => HashSet::new(),
-        };
-        let gone = before.pools.iter().enumerate().filter(|(index, _)| !kept.contains(index));
-        gone.for_each(|(_, pool)| pool.close());
-    }
-    pools
 }
 
 /// A place at a backend: counted in `in_flight` until it is dropped.
