@@ -4,7 +4,7 @@
 //! logged in. A PROXY header names the client of a connection, too. So such a connection is never pooled; it is the
 //! client connection's as long as that is there.
 
-use std::{cell::RefCell, net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use crate::{
     backend::Backend,
@@ -26,12 +26,25 @@ struct Bound {
 }
 
 /// What makes a connection one client's.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Bond {
+    /// How it was opened.
+    pub way: Way,
     /// It was announced with this client by a PROXY header.
     pub announced: Option<SocketAddr>,
     /// It was logged in, or that was begun ([`logs_in`]).
     pub is_logged_in: bool,
+}
+
+/// How a backend is spoken to: the same for all connections to it that may stand in for each other, over reloads too.
+/// One that changes the protocol or TLS makes another, for each backend.
+#[derive(Clone, Debug, Default)]
+pub struct Way(Rc<()>);
+
+impl Way {
+    fn is(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// A connection that was taken.
@@ -64,14 +77,21 @@ impl BoundConnection {
     }
 
     /// Takes the connection, if it is such a one. It stays where it is to another backend, and is closed where it is
-    /// another client's, too old, or not quiet, as one of the pool would be.
-    pub fn take(&self, wanted: &Wanted<'_>, now: Moment) -> Option<Taken> {
+    /// another client's, too old, or not quiet, as one of the pool would be, and where its backend is spoken to in
+    /// another way by now: `way_to` says how, by its index.
+    pub fn take<'w>(
+        &self,
+        wanted: &Wanted<'_>,
+        way_to: impl FnOnce(usize) -> Option<&'w Way>,
+        now: Moment,
+    ) -> Option<Taken> {
         let mut place = self.0.borrow_mut();
         let to = &place.as_ref()?.backend.shared;
         // A backend of another generation is the same when what outlives a reload is.
         let index = wanted.backends.iter().position(|backend| Arc::ptr_eq(&backend.shared, to))?;
         let mut bound = place.take()?;
-        let may = bound.bond.announced == wanted.announced
+        let may = way_to(index).is_some_and(|way| way.is(&bound.bond.way))
+            && bound.bond.announced == wanted.announced
             && now.since(bound.since) <= wanted.most_idle
             && bound.stream.is_quiet();
         let is_logged_in = bound.bond.is_logged_in;

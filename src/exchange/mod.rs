@@ -18,7 +18,7 @@ mod websocket;
 use std::{net::IpAddr, rc::Rc, time::Duration};
 
 pub use self::{
-    bound::{Bond, BoundConnection, Taken, Wanted, logs_connection_in, logs_in},
+    bound::{Bond, BoundConnection, Taken, Wanted, Way, logs_connection_in, logs_in},
     downstream::Downstream,
     hop::PeerHop,
     peer::{ClientAddress, Peer, SeenByPeer, TlsFacts},

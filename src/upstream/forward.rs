@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
-    announce,
+    Permit, announce,
     attempt::FRESH,
     conf::{RetryConf, RetryOn, SendProxyProtocol},
     forward_request::ForwardRequest,
@@ -35,7 +35,8 @@ pub async fn forward<D: Downstream>(
     let may_be_old = !is_announced || exchange.request.method.is_idempotent();
     let most_idle = if may_be_old { Duration::MAX } else { FRESH };
     let wanted = Wanted { backends: &worker_upstream.upstream.backends, announced, most_idle };
-    let mut bound = client.bound().and_then(|bound| bound.take(&wanted, Moment::now()));
+    let way_to = |index| worker_upstream.way_to(index);
+    let mut bound = client.bound().and_then(|bound| bound.take(&wanted, way_to, Moment::now()));
     let was_logged_in = bound.as_ref().map(|bound| bound.is_logged_in);
     loop {
         let kept = bound.take().and_then(|Taken { index, stream, .. }| {
@@ -81,7 +82,7 @@ pub async fn forward<D: Downstream>(
             // What did not go on may go another way.
             let answered = result?;
             let upload = std::mem::take(&mut request.upload);
-            let owner = owner(is_announced, (announced, was_logged_in), exchange, client);
+            let owner = owner(&permit, (announced, was_logged_in), exchange, client);
             let response = &mut exchange.response;
             return Ok(UpstreamResponse::new(answered, permit, upload, response, owner, judged));
         }
@@ -93,20 +94,24 @@ pub async fn forward<D: Downstream>(
 /// Whose the connection is that brought this response. One that was its client's before stays so, and logged in if it
 /// was.
 fn owner<D: Downstream>(
-    is_announced: bool,
+    permit: &Permit,
     (announced, was_logged_in): (Option<SocketAddr>, Option<bool>),
     exchange: &Exchange,
     client: &mut D,
 ) -> Owner {
+    let worker_upstream = permit.worker_upstream();
     let (request, response) = (&exchange.request.fields, &exchange.response);
-    let is_bound = is_announced
+    let is_bound = worker_upstream.upstream.conf.proxy_protocol != SendProxyProtocol::Off
         || was_logged_in.is_some()
         || logs_connection_in(request, response.status, &response.fields);
     if !is_bound {
         return Owner::Pool;
     }
+    let (Some(way), Some(bound)) = (worker_upstream.way_to(permit.index()), client.bind()) else {
+        return Owner::Nobody;
+    };
     let is_logged_in = was_logged_in == Some(true) || logs_in(request);
-    client.bind().map_or(Owner::Nobody, |bound| Owner::Client(bound, Bond { announced, is_logged_in }))
+    Owner::Client(bound, Bond { way: way.clone(), announced, is_logged_in })
 }
 
 /// Whether a call of gRPC was answered with `UNAVAILABLE` and nothing else, and goes on then.

@@ -101,6 +101,7 @@ impl Upstream {
         if self.conf.protocol != before.conf.protocol
             || self.conf.http2 != before.conf.http2
             || self.conf.proxy_protocol != before.conf.proxy_protocol
+            || self.conf.proxy_protocol_tlvs != before.conf.proxy_protocol_tlvs
             || self.conf.starttls != before.conf.starttls
         {
             return false;

@@ -3,12 +3,15 @@
 use std::{collections::HashSet, rc::Rc};
 
 use super::{Upstream, http2_pool::Http2Pool, pool::Pool};
+use crate::exchange::Way;
 
 /// Connections to one backend.
 #[derive(Debug)]
 pub(super) struct Pools {
     pub(super) http1: Pool,
     pub(super) http2: Http2Pool,
+    /// How they are opened. Those that are one client's alone are in no pool, and are told by it from what came before.
+    pub(super) way: Way,
 }
 
 impl Pools {
@@ -40,7 +43,10 @@ pub(super) fn pools(
                 pool.http1.set(most, timeout);
                 pool
             }
-            None => Rc::new(Pools { http1: Pool::new(most, timeout), http2: Http2Pool::default() }),
+            None => {
+                let (http1, http2) = (Pool::new(most, timeout), Http2Pool::default());
+                Rc::new(Pools { http1, http2, way: Way::default() })
+            }
         })
         .collect();
     if let Some((_, before)) = before {

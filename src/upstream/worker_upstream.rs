@@ -23,6 +23,7 @@ use crate::{
     backend::{Address, Backend},
     balance::{Balancer, Pick},
     error::{Kind, Result},
+    exchange::Way,
     health::{
         Change,
         passive::{FailureKind, Said, Verdict},
@@ -249,6 +250,11 @@ impl WorkerUpstream {
             pools.http2.set_http1();
             pools.http1.put(stream, Moment::recent());
         }
+    }
+
+    /// How connections to a backend are opened.
+    pub(super) fn way_to(&self, index: usize) -> Option<&Way> {
+        self.pools.get(index).map(|pools| &pools.way)
     }
 
     fn pool(&self, index: usize) -> Option<&Pool> {

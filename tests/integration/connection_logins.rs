@@ -166,5 +166,18 @@ fn writes_of_a_login_are_for_its_backend_to_take() {
     let _ = std::fs::remove_dir_all(journal);
 }
 
+#[test]
+fn a_login_does_not_outlive_a_reload_to_tls() {
+    let backend = Backend::start("NTLM", true);
+    let text = |tls: &str| config(&[backend.address], tls).replace("workers = 2", "workers = 1");
+    let proxy = Proxy::start(&text(""));
+    let mut alice = proxy.connect();
+    assert_eq!(get(&mut alice, "NTLM alice"), "alice");
+    proxy.edit(&text("[upstream.tls]\nverify = false\n"));
+    proxy.until_logged("configuration in force", 1);
+    // The backend speaks none.
+    assert_eq!(alice.get_with("/", "a", "").status, 502);
+}
+
 /// What lets a cache keep an answer, of a write too.
 const SAVED: &str = "ETag: \"1\"\r\nCache-Control: max-age=60\r\n";

@@ -1,4 +1,5 @@
-//! Connections to backends that are one client's alone, over which more comes than was asked for.
+//! Connections to backends that are one client's alone: over which more comes than was asked for, that are logged in, or that are
+//! of before a reload.
 
 use std::time::Duration;
 
@@ -138,22 +139,39 @@ async fn hello(client: &mut UnixStream, request: &str) {
 #[test]
 fn a_login_stays_where_others_have_found_http2() {
     run(async || {
-        let stage = Stage::new("", ROUTE, &[HELLO]);
-        let (mut client, mut connection) = stage.connect();
-        tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
-        let mut room = [0; 4096];
-        let login = b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: NTLM alice\r\n\r\n";
-        client.write_all(login).await.unwrap();
-        let length = client.read(&mut room).await.unwrap();
-        assert!(room[..length].starts_with(b"HTTP/1.1 200 "));
-        // Every exchange begins with HTTP/2 now, as beside those to whom the backend has said that it speaks it.
         let tls = "protocol = \"auto\"\n[upstream.tls]\nserver_name = \"a\"\nverify = false\n";
-        stage.reload(tls, ROUTE);
-        sleep(Duration::from_millis(100)).await;
-        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nhello"), "{answer}");
-        assert_eq!(stage.backend.connections.get(), 1);
+        let stage = Stage::new(tls, ROUTE, &[HELLO]);
+        stage.speak_tls(&[]);
+        let mut alice = connected(&stage);
+        hello(&mut alice, LOGIN).await;
+        // Another client needs a connection of its own, over which the backend says that it speaks HTTP/2 by now.
+        stage.speak_tls(&["h2"]);
+        stage.speak_http2(100);
+        let bob = stage.talk(b"GET /other HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        assert!(bob.starts_with("HTTP/1.1 200 "), "{bob}");
+        assert_eq!(stage.backend.requests.borrow().last().unwrap(), "GET /other");
+        hello(&mut alice, PLAIN).await;
+        assert_eq!(stage.backend.connections.get(), 2);
+    });
+}
+
+/// Else what is to be encrypted by now goes on in the clear, and to whom is not trusted any more.
+#[test]
+fn a_login_ends_where_its_backend_is_spoken_to_otherwise() {
+    run(async || {
+        let stage = Stage::new("", ROUTE, &[HELLO]);
+        let mut alice = connected(&stage);
+        hello(&mut alice, LOGIN).await;
+        stage.reload("connect_timeout = \"7s\"", ROUTE);
+        hello(&mut alice, PLAIN).await;
+        assert_eq!(stage.backend.connections.get(), 1, "that is for those that are made");
+        stage.speak_tls(&[]);
+        for (name, connections) in [("a", 2), ("b", 3)] {
+            stage.reload(&format!("[upstream.tls]\nserver_name = \"{name}\"\nverify = false\n"), ROUTE);
+            hello(&mut alice, PLAIN).await;
+            assert_eq!(stage.backend.connections.get(), connections, "{name}");
+            hello(&mut alice, LOGIN).await;
+            assert_eq!(stage.backend.connections.get(), connections, "{name}: it is bound");
+        }
     });
 }

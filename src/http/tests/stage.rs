@@ -15,11 +15,17 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs::default_provider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{UnixListener, UnixStream},
     runtime::{Builder, LocalOptions, LocalRuntime},
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     cache::fill,
@@ -30,7 +36,7 @@ use crate::{
     net::{Buffer, Http1Stream, Plain, Stream, timer},
     runtime::{Permit, Worker, build, drain::Drain, registry::Registry, worker::Shared},
     telemetry::access_log::{AccessLog, Sink},
-    tls::tickets::Tickets,
+    tls::{demo::demo_certificates, tickets::Tickets},
 };
 
 /// Runs a test on a thread-local runtime whose time is paused.
@@ -84,6 +90,8 @@ pub(super) struct Backend {
     pace: Cell<Duration>,
     /// Whether it speaks HTTP/2, and how many streams it takes at once; it answers 200 then, to whole requests.
     streams: Cell<Option<u32>>,
+    /// Its part of TLS, where it speaks that.
+    tls: RefCell<Option<Arc<ServerConfig>>>,
     /// How many connections it was made.
     pub(super) connections: Cell<usize>,
 }
@@ -117,6 +125,7 @@ impl Stage {
             early: Cell::default(),
             pace: Cell::default(),
             streams: Cell::default(),
+            tls: RefCell::default(),
             connections: Cell::new(0),
         });
         let listener = UnixListener::bind(&socket).unwrap();
@@ -153,6 +162,18 @@ impl Stage {
     /// Has the backend speak HTTP/2, with so many streams at once on a connection.
     pub(super) fn speak_http2(&self, streams: u32) {
         self.backend.streams.set(Some(streams));
+    }
+
+    /// Has the backend speak TLS over connections that it accepts from now on, and agree by ALPN on one of these.
+    pub(super) fn speak_tls(&self, protocols: &[&str]) {
+        demo_certificates(&self.folder).unwrap();
+        let chain = vec![CertificateDer::from_pem_file(self.folder.join("demo.pem")).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(self.folder.join("demo.key")).unwrap();
+        let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let mut config = builder.with_single_cert(chain, key).unwrap();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        *self.backend.tls.borrow_mut() = Some(Arc::new(config));
     }
 
     /// A connection of a client: its end, and ours.
@@ -230,14 +251,31 @@ impl Backend {
     async fn listen(self: Rc<Self>, listener: UnixListener) {
         while let Ok((stream, _)) = listener.accept().await {
             self.connections.set(self.connections.get() + 1);
-            match self.streams.get() {
-                Some(most) => tokio::task::spawn_local(self.clone().serve_http2(stream, most)),
-                None => tokio::task::spawn_local(self.clone().serve(stream)),
-            };
+            let (tls, streams) = (self.tls.borrow().clone(), self.streams.get());
+            tokio::task::spawn_local(self.clone().accept(stream, tls, streams));
         }
     }
 
-    async fn serve_http2(self: Rc<Self>, stream: UnixStream, most: u32) {
+    async fn accept(
+        self: Rc<Self>,
+        stream: UnixStream,
+        tls: Option<Arc<ServerConfig>>,
+        streams: Option<u32>,
+    ) {
+        let Some(tls) = tls else { return Box::pin(self.begin(stream, streams)).await };
+        if let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await {
+            Box::pin(self.begin(stream, streams)).await;
+        }
+    }
+
+    async fn begin(self: Rc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin, streams: Option<u32>) {
+        match streams {
+            Some(most) => self.serve_http2(stream, most).await,
+            None => self.serve(stream).await,
+        }
+    }
+
+    async fn serve_http2(self: Rc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin, most: u32) {
         let mut builder = h2::server::Builder::new();
         let Ok(mut connection) = builder.max_concurrent_streams(most).handshake::<_, Bytes>(stream).await
         else {
@@ -256,7 +294,7 @@ impl Backend {
         }
     }
 
-    async fn serve(self: Rc<Self>, mut stream: UnixStream) {
+    async fn serve(self: Rc<Self>, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         let mut received = Vec::new();
         loop {
             let early = self.early.get();
@@ -281,7 +319,7 @@ impl Backend {
 
 /// Reads a request head and its body by Content-Length, or by chunks up to the last; `None` at the end.
 async fn read_request(
-    stream: &mut UnixStream,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     received: &mut Vec<u8>,
     mut early: Option<(&[u8], Duration)>,
     pace: Duration,
