@@ -15,7 +15,7 @@ use crate::{telemetry::trace::Handshake, tls::tickets::Context};
 pub struct Peer {
     /// The address at the other end: the connection's, or what a PROXY header from a listed network says.
     pub address: IpAddr,
-    /// The port there; 0 over a unix socket.
+    /// The port there; 0 over a unix socket, and where only the address is known.
     pub port: u16,
     /// What it connected to: this end of its connection, or what a PROXY header from a listed network says; `None` over
     /// a unix socket.
@@ -45,6 +45,11 @@ pub struct SeenByPeer {
 }
 
 impl Peer {
+    /// Whether its address is known. The other end of a unix socket has none, and nobody connects from the unspecified one.
+    pub fn has_address(&self) -> bool {
+        !self.address.is_unspecified()
+    }
+
     /// The port that the client connected to, as its connection or a PROXY header has it; `None` over a unix socket.
     pub fn reached_port(&self) -> Option<u16> {
         match self.seen {

@@ -28,8 +28,8 @@ pub struct Opening {
 
 /// The client that connections of this upstream are announced with; `None` where they are not, or it has no address.
 pub fn client(conf: &UpstreamConf, facts: &Facts) -> Option<SocketAddr> {
-    // The other end of a unix socket has no address, and no port.
-    let is_known = facts.client.is_some() || facts.peer.port != 0;
+    // Its port need not be: a journal does not keep it, and a PROXY header may say 0.
+    let is_known = facts.client.is_some() || facts.peer.has_address();
     let is_on = conf.proxy_protocol != SendProxyProtocol::Off && is_known;
     is_on.then(|| SocketAddr::new(facts.client_address(), facts.client_port()))
 }

@@ -3,6 +3,7 @@ use crate::{
     config::{self, listen::Underscores},
     http::{cache_key::key, client_address, edit},
     runtime::build,
+    upstream::{announce, conf::SendProxyProtocol},
 };
 
 /// A configuration of one listener, behind a trusted proxy at 10.0.0.1, with these options, and these routes.
@@ -179,5 +180,29 @@ fn a_write_that_would_go_elsewhere_later_is_not_accepted() {
             let is_lasting = is_lasting(&snapshot, route, &exchange);
             assert_eq!(is_lasting, lasting.contains(&name), "{rewrite} {name}");
         }
+    }
+}
+
+/// Else the backend takes this program for the client.
+#[test]
+fn a_delivery_is_announced_as_its_writer_s() {
+    let snapshot = built("", REST);
+    let mut conf = snapshot.upstreams[0].conf.clone();
+    conf.proxy_protocol = SendProxyProtocol::V1;
+    for (from, fields, expected) in [
+        (Some("192.0.2.7"), &[][..], Some("192.0.2.7:0")),
+        (Some("2001:db8::7"), &[], Some("[2001:db8::7]:0")),
+        (Some("10.0.0.1"), &[("x-forwarded-for", "198.51.100.9")], Some("198.51.100.9:0")),
+        // Over a unix socket.
+        (None, &[], None),
+    ] {
+        let (mut exchange, route) = received(&snapshot, (from.unwrap_or("192.0.2.1"), None), "/a", fields);
+        if from.is_none() {
+            exchange.facts.peer = Rc::new(Peer { text: "unix".into(), ..Peer::default() });
+        }
+        let mut later = Exchange::default();
+        restore(&mut later, &write_of(route, &exchange), &PathsConf::default()).unwrap();
+        let announced = announce::client(&conf, &later.facts);
+        assert_eq!(announced.map(|it| it.to_string()).as_deref(), expected, "{from:?}");
     }
 }
