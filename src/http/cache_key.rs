@@ -49,6 +49,9 @@ pub(super) fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target:
     if let Some(told) = believed(Known::Forwarded).and_then(|_| forwarded::told(fields)) {
         key = key.with("forwarded", &told);
     }
+    if let Some(proof) = proof(route, fields) {
+        key = key.with("proof", &proof);
+    }
     if let Some(route) = &route.key_suffix {
         key = key.with("route name", route.as_bytes());
     }
@@ -91,6 +94,22 @@ fn told_by_proxy(route: &Route, fields: &Fields) -> Option<Vec<u8>> {
         told.push(b'\n');
     }
     (!told.is_empty()).then_some(told)
+}
+
+/// What a request says of who its client has proved to be, in fields that its route makes of that. A backend may answer by
+/// them, and need not say so: they are none that a client sends, which the response would have to name in Vary. `None` where
+/// there are none, as of clients without a certificate.
+fn proof(route: &Route, fields: &Fields) -> Option<Vec<u8>> {
+    let mut proof = Vec::new();
+    for name in &route.proving_fields {
+        for value in fields.all(name) {
+            proof.extend_from_slice(name.as_bytes());
+            proof.push(b':');
+            proof.extend_from_slice(value);
+            proof.push(b'\n');
+        }
+    }
+    (!proof.is_empty()).then_some(proof)
 }
 
 /// What proxies say of the client's address, which is another one for each.
@@ -316,6 +335,34 @@ mod tests {
         let added = &[("x-forwarded-prefix", "/app")];
         assert_eq!(key_on(pages, false, added), key_on(pages, true, added), "whoever asks");
         assert_eq!(key_on(pages, false, &[("x-forwarded-proto", "ftp")]), key_on(pages, false, &[]));
+    }
+
+    /// Else what one client's certificate gets it is everybody's.
+    #[test]
+    fn what_a_client_proves_itself_by_is_in_the_key() {
+        for edit in [
+            "set = { x-user = \"{tls.client.subject}\" }",
+            "set_if_missing = { x-user = \"{tls.client.fingerprint}\" }",
+            "add = { x-user = \"{tls.client.san}\" }",
+            "set = { x-user = \"{header.authorization}\" }\nremove = [\"authorization\"]",
+        ] {
+            let edits = |cache: &str| format!("{cache}\n[route.request_headers]\n{edit}");
+            for cache in ["cache = \"pages\"", "collapse = true"] {
+                let of = |user| key_on(&edits(cache), false, &[("x-user", user)]);
+                assert_ne!(of("CN=alice"), of("CN=bob"), "{cache} {edit}");
+                assert_eq!(of("CN=alice"), of("CN=alice"), "{cache} {edit}");
+                assert_eq!(of("CN=alice").uri(), of("CN=bob").uri(), "a purge of the URL finds both");
+                assert_ne!(of("CN=alice"), key_on(&edits(cache), false, &[]), "{cache} {edit}");
+            }
+            assert!(
+                !key_on(&edits("cache = \"pages\""), false, &[]).has_fields(),
+                "who proves nothing: {edit}"
+            );
+        }
+        let address =
+            "cache = \"pages\"\nrequest_headers = { set = { x-user = \"{client_ip} {tls.version}\" } }";
+        let of = |user| key_on(address, false, &[("x-user", user)]);
+        assert_eq!(of("192.0.2.1"), of("192.0.2.2"));
     }
 
     #[test]

@@ -190,6 +190,23 @@ fn what_only_one_node_knows_is_told_from_the_rest() {
 }
 
 #[test]
+fn what_clients_prove_themselves_by_is_told_from_the_rest() {
+    for (text, expected) in [
+        ("CN=a", false),
+        ("{client_ip} {tls.version} {tls.sni} {cookie.a} {header.x-user}", false),
+        ("{tls.client.subject}", true),
+        ("a {tls.client.san|lower}", true),
+        (":{tls.client.certificate}:", true),
+        ("{tls.client.fingerprint}", true),
+        ("{header.Authorization}", true),
+        ("{header.proxy-authorization}", true),
+    ] {
+        let template = Template::of(text, Use::RequestField, Context::Field);
+        assert_eq!(template.has_proof(), expected, "{text}");
+    }
+}
+
+#[test]
 fn texts_without_placeholders_are_fixed() {
     assert_eq!(Template::of("a {{b}", Use::Log, Context::Field).fixed(), Some("a {b}"));
     assert_eq!(Template::of("nosniff", Use::Log, Context::Field).fixed(), Some("nosniff"));

@@ -143,6 +143,15 @@ impl Variable {
         )
     }
 
+    /// Whether it is what clients prove themselves by: a certificate, or credentials (RFC 9110 §11.6.2 and §11.7.2).
+    pub(super) fn is_proof(&self) -> bool {
+        let is_certificate = matches!(
+            self,
+            Self::ClientSubject | Self::ClientNames | Self::ClientFingerprint | Self::ClientCertificate
+        );
+        is_certificate || matches!(self.header(), Some("authorization" | "proxy-authorization"))
+    }
+
     /// Whether it is the time.
     pub(super) fn is_of_moment(&self) -> bool {
         matches!(self, Self::TimeIso | Self::TimeUnix)

@@ -181,6 +181,11 @@ impl Template {
         self.pieces.iter().filter_map(Piece::variable).any(Variable::is_of_connection)
     }
 
+    /// Whether it has what clients prove themselves by: a certificate, or credentials.
+    pub fn has_proof(&self) -> bool {
+        self.pieces.iter().filter_map(Piece::variable).any(Variable::is_proof)
+    }
+
     /// Whether it has the time.
     pub fn is_of_moment(&self) -> bool {
         self.pieces.iter().filter_map(Piece::variable).any(Variable::is_of_moment)

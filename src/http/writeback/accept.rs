@@ -61,6 +61,8 @@ pub(super) fn may_accept((snapshot, route): (&Snapshot, &Route), cache: &Cache, 
     matches!(request.method, Method::Put | Method::Delete)
         && conf.accepts(request.method.as_str(), client)
         && !FOR_THE_ORIGIN.iter().any(|name| request.fields.get(name).is_some())
+        // In the place of credentials.
+        && !route.proving_fields.iter().any(|name| request.fields.get(name).is_some())
         && !RequestControl::of(&request.fields).no_store
         && !is_misleading(&request.fields)
         && place::is_lasting(snapshot, route, exchange)

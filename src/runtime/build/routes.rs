@@ -108,6 +108,7 @@ impl Builder<'_> {
         Route {
             action,
             settled_fields: settled.map(Box::from).collect(),
+            proving_fields: proving(&conf.request_headers).map(Box::from).collect(),
             files: conf.files.0.as_ref().map(tree),
             rewrite,
             captures: captures(conf),
@@ -147,6 +148,13 @@ fn edited(conf: &HeaderEditConf) -> impl Iterator<Item = &str> {
     let set = conf.set.iter().map(|(name, _)| name);
     let replaced = conf.replace.0.iter().map(|replace| &replace.name);
     set.chain(replaced).chain(&conf.remove).map(String::as_str)
+}
+
+/// The names of fields that these edits make of what clients prove themselves by.
+fn proving(conf: &HeaderEditConf) -> impl Iterator<Item = &str> {
+    let made = conf.set.iter().chain(&conf.set_if_missing).chain(&conf.add);
+    let proves = |text: &str| Template::of(text, Use::RequestField, Context::Field).has_proof();
+    made.filter(move |(_, text)| proves(text)).map(|(name, _)| name.as_str())
 }
 
 /// What trailers of requests on a route may not have. It depends on its listeners too.

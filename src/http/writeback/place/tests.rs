@@ -206,3 +206,28 @@ fn a_delivery_is_announced_as_its_writer_s() {
         assert_eq!(announced.map(|it| it.to_string()).as_deref(), expected, "{from:?}");
     }
 }
+
+/// Else what the backend would refuse is acknowledged.
+#[test]
+fn writes_by_which_clients_prove_themselves_are_not_accepted() {
+    let routes = |edits: &str| {
+        format!(
+            "[[cache]]\nname = \"pages\"\nwrite_policy = \"back\"\njournal = {{ path = \"/nowhere/journal\" }}\n\
+             write_back = {{ networks = [\"192.0.2.0/24\"] }}\n{REST}cache = \"pages\"\n\
+             [route.request_headers]\nremove = [\"authorization\"]\n{edits}\n"
+        )
+    };
+    for (edits, is_for_backend) in [("", false), ("set = { x-user = \"{header.authorization}\" }", true)] {
+        let snapshot = built("", &routes(edits));
+        for (fields, is_accepted) in [(&[("authorization", "Basic YQ==")][..], !is_for_backend), (&[], true)]
+        {
+            let (exchange, route) = received(&snapshot, ("192.0.2.1", None), "/a", fields);
+            let cache = route.cache.as_ref().unwrap();
+            assert_eq!(
+                super::super::is_accepted((&snapshot, route), cache, &exchange),
+                is_accepted,
+                "{edits}"
+            );
+        }
+    }
+}
