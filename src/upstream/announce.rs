@@ -51,6 +51,14 @@ pub fn header(conf: &UpstreamConf, facts: &Facts, server_name: Option<&str>) -> 
     }
 }
 
+/// Whether that header says that the client has shown a certificate: a backend may answer by it, and nothing in the request
+/// says so.
+pub fn tells_certificate(conf: &UpstreamConf, facts: &Facts) -> bool {
+    conf.proxy_protocol == SendProxyProtocol::V2
+        && client(conf, facts).is_some()
+        && additions(conf, facts, None).tell_certificate()
+}
+
 /// What a connection begins with that is no client's: a health check.
 pub fn own_header(conf: &UpstreamConf) -> Vec<u8> {
     match conf.proxy_protocol {

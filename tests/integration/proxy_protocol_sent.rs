@@ -9,7 +9,7 @@ use std::{
 
 use pointsman::net::proxy_protocol::{
     Addresses, Header, Parsed, parse,
-    write::{self, Additions},
+    write::{self, Additions, Ssl},
 };
 
 use crate::{
@@ -129,6 +129,27 @@ fn a_header_that_came_is_passed_on() {
         assert_eq!(said, "[2001:db8::7]:12345 1");
         let ends = behind.headers().pop().unwrap().addresses.unwrap();
         assert_eq!(ends.destination.to_string(), "[2001:db8::8]:443");
+    }
+}
+
+/// Else what its certificate gets a client is everybody's.
+#[test]
+fn what_is_for_a_certificate_is_not_stored() {
+    let behind = Behind::start();
+    let from = "proxy_protocol_from = [\"127.0.0.0/8\"]";
+    let text = web(behind.address, from, "proxy_protocol = \"v2\"")
+        .replace("workers = 2", "workers = 1")
+        .replace("upstream = \"u\"\n", "upstream = \"u\"\ncache = \"pages\"\n");
+    let proxy = Proxy::start(&(text + "[[cache]]\nname = \"pages\"\ndefault_ttl = \"60s\"\n"));
+    let header = |port: u16, has_certificate| {
+        let source = SocketAddr::from(([192, 0, 2, 7], port));
+        let ends = Addresses { source, destination: "192.0.2.8:443".parse().unwrap() };
+        let ssl = Some(Ssl { version: "TLSv1.3", has_certificate });
+        write::v2(Some(ends), &Additions { ssl, ..Additions::default() })
+    };
+    for (port, has_certificate) in [(1001, true), (1002, false), (1003, true)] {
+        let (_, said) = ask(&proxy, &header(port, has_certificate));
+        assert_eq!(said, format!("192.0.2.7:{port} 1"));
     }
 }
 

@@ -25,8 +25,8 @@ use crate::{
     http::{
         active::ActiveExchange,
         cache_key::key,
+        connection_credentials::has_connection_credentials,
         context::{RequestPlan, RouteContext},
-        login::is_of_login,
         proxy,
         respond::{self, Reply},
         writeback::{self, pending::PendingWrite},
@@ -52,7 +52,9 @@ pub(in crate::http) async fn serve<D: Downstream>(
             Box::pin(bypass(context, plan, CacheStatus::forwarded(why), exchange, client)).await
         }
         Use::Invalidate => Box::pin(writeback::serve(context, cache, plan, exchange, client)).await,
-        Use::Read | Use::ReadAndStore if cache.no_store.hold(exchange) || is_of_login(exchange, client) => {
+        Use::Read | Use::ReadAndStore
+            if cache.no_store.hold(exchange) || has_connection_credentials(context, exchange, client) =>
+        {
             let status = CacheStatus::forwarded(Forward::Bypass);
             Box::pin(bypass(context, plan, status, exchange, client)).await
         }

@@ -30,8 +30,8 @@ use crate::{
     http::{
         active::ActiveExchange,
         answer::Answer,
+        connection_credentials::has_connection_credentials,
         context::{RequestPlan, RouteContext},
-        login::is_of_login,
         proxy,
     },
     runtime::{Route, Snapshot},
@@ -55,13 +55,15 @@ pub(in crate::http) async fn serve<D: Downstream>(
 ) -> Result<()> {
     exchange.cache = Some(CacheResult::Bypass);
     let policy = cache.conf.write_policy;
-    let is_login = is_of_login(exchange, client);
-    if !is_login && is_accepted((&context.snapshot.shared, context.route), cache, exchange) {
+    let is_for_backend = has_connection_credentials(context, exchange, client);
+    if !is_for_backend && is_accepted((&context.snapshot.shared, context.route), cache, exchange) {
         return accept::accept(context, cache, plan, exchange, client).await;
     }
     accept::take_turn(context, cache, exchange).await?;
     match policy {
-        WritePolicy::Through if exchange.request.method == Method::Put && cache.is_storing && !is_login => {
+        WritePolicy::Through
+            if exchange.request.method == Method::Put && cache.is_storing && !is_for_backend =>
+        {
             through::serve(context, cache, plan, exchange, client).await
         }
         WritePolicy::Around | WritePolicy::Through | WritePolicy::Back => {

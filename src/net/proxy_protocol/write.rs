@@ -112,17 +112,31 @@ fn of_one_family(ends: Addresses) -> Addresses {
 }
 
 impl Additions<'_> {
+    /// Whether they say that the client has shown a certificate.
+    pub fn tell_certificate(&self) -> bool {
+        const SHOWN: u8 = CLIENT_CERTIFICATE_CONNECTION | CLIENT_CERTIFICATE_SESSION;
+        match find(self.passed(), SSL) {
+            Some(ssl) => ssl.first().is_some_and(|client| client & SHOWN != 0),
+            None => self.ssl.is_some_and(|ssl| ssl.has_certificate),
+        }
+    }
+
+    /// What is passed on.
+    fn passed(&self) -> &[u8] {
+        Some(self.passed).filter(|passed| passed.len() <= MOST_PASSED).unwrap_or_default()
+    }
+
     fn write(&self, header: &mut Vec<u8>) {
         let texts = [(ALPN, self.alpn, 255), (AUTHORITY, self.authority.map(str::as_bytes), 255)];
         let id = (UNIQUE_ID, self.unique_id, 128);
-        let passed = Some(self.passed).filter(|passed| passed.len() <= MOST_PASSED).unwrap_or_default();
+        let passed = self.passed();
         header.extend_from_slice(passed);
         for (kind, value, most) in texts.into_iter().chain([id]) {
-            if let Some(value) = value.filter(|value| value.len() <= most && !has(passed, kind)) {
+            if let Some(value) = value.filter(|value| value.len() <= most && find(passed, kind).is_none()) {
                 write_one(header, kind, value);
             }
         }
-        if let Some(ssl) = self.ssl.filter(|_| !has(passed, SSL)) {
+        if let Some(ssl) = self.ssl.filter(|_| find(passed, SSL).is_none()) {
             let mut value = vec![CLIENT_SSL, 0, 0, 0, u8::from(!ssl.has_certificate)];
             if ssl.has_certificate {
                 // §2.2.6: a session that goes on shows none again, and was verified when it began.
@@ -142,15 +156,16 @@ impl Additions<'_> {
     }
 }
 
-/// Whether additions have one of this kind.
-fn has(mut additions: &[u8], kind: u8) -> bool {
+/// The value of the first addition of this kind.
+fn find(mut additions: &[u8], kind: u8) -> Option<&[u8]> {
     while let Some((&[own, high, low], rest)) = additions.split_first_chunk() {
+        let length = usize::from(u16::from_be_bytes([high, low]));
         if own == kind {
-            return true;
+            return Some(rest.get(..length).unwrap_or(rest));
         }
-        additions = rest.get(usize::from(u16::from_be_bytes([high, low]))..).unwrap_or_default();
+        additions = rest.get(length..).unwrap_or_default();
     }
-    false
+    None
 }
 
 fn write_one(header: &mut Vec<u8>, kind: u8, value: &[u8]) {
@@ -232,6 +247,25 @@ mod tests {
                 (Some(&b"7"[..]), Some(&b"h2"[..]))
             );
             assert!(read.tlvs.starts_with(&unknown) && read.ssl.is_some());
+        }
+    }
+
+    #[test]
+    fn certificates_are_told_by_either_side() {
+        let own = |has_certificate| Some(Ssl { version: "TLSv1.3", has_certificate });
+        for (passed, ssl, expected) in [
+            (&b""[..], None, false),
+            (b"", own(false), false),
+            (b"", own(true), true),
+            // §2.2.6: what came says so, or does not, and is what goes on.
+            (b"\x20\0\x05\x01\0\0\0\0", own(true), false),
+            (b"\x05\0\x01a\x20\0\x05\x03\0\0\0\0", None, true),
+            (b"\x20\0\x05\x04\0\0\0\0", own(false), true),
+            (b"\xE0\0\x01\x20", None, false),
+            (b"\x20\0\0", None, false),
+        ] {
+            let additions = Additions { passed, ssl, ..Additions::default() };
+            assert_eq!(additions.tell_certificate(), expected, "{passed:?} {ssl:?}");
         }
     }
 
