@@ -130,7 +130,7 @@ mod tests {
         let left = |number: u32| folder.join(format!(".admin-127.0.0.1_9900.token.{number}.pointsman-new"));
         let all = [left(2_147_483_647), left(std::process::id())];
         all.iter().for_each(|left| fs::write(left, "").unwrap());
-        assert_eq!(in_folder(&folder, "127.0.0.1:9900").unwrap(), (token.clone(), path.clone()));
+        assert_eq!(in_folder(&folder, "127.0.0.1:9900").unwrap(), (token, path.clone()));
         assert!(all.iter().all(|left| !left.exists()));
         fs::write(&all[1], "").unwrap();
         fs::remove_file(&path).unwrap();
