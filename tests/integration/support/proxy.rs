@@ -81,7 +81,8 @@ impl Proxy {
             is_read.fetch_sub(1, Ordering::SeqCst);
         });
         let mut proxy = Self { child, addresses: HashMap::new(), folder, log, reading };
-        let end = Instant::now() + PATIENCE;
+        // One that fails is known at once; in a network namespace it may wait for the kernel, which takes another one away.
+        let end = Instant::now() + PATIENCE * 3;
         while proxy.addresses.len() < expected {
             let left = end.saturating_duration_since(Instant::now());
             let Ok(line) = listening.recv_timeout(left) else {
