@@ -10,7 +10,7 @@ use tokio::{
     net::UnixStream,
     sync::oneshot,
     task::{JoinHandle, spawn_blocking, spawn_local},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{fitness, fleet, predecessor_sessions};
@@ -175,11 +175,18 @@ async fn converse(
 
 /// Whether each worker takes what it is sent, and serves a request of its own through its listeners.
 async fn do_all_answer(mailboxes: &Mailboxes) -> bool {
-    for worker in 0..mailboxes.workers() {
+    let ask = |worker| {
         let (answer, answered) = oneshot::channel();
-        let is_sent = mailboxes.send(worker, Message::Probe(answer)).is_ok();
-        if !is_sent || !matches!(timeout(PATIENCE, answered).await, Ok(Ok(true))) {
-            tracing::error!(worker, "a worker does not answer");
+        // What cannot be sent is dropped, and its answer with it.
+        let _ = mailboxes.send(worker, Message::Probe(answer));
+        answered
+    };
+    // All at once: the program before does not wait longer because there are many.
+    let asked: Vec<_> = (0..mailboxes.workers()).map(ask).collect();
+    let end = Instant::now() + PATIENCE;
+    for (worker, answered) in asked.into_iter().enumerate() {
+        if !matches!(timeout_at(end, answered).await, Ok(Ok(true))) {
+            tracing::error!(worker, "a worker does not answer, or does not serve");
             return false;
         }
     }

@@ -27,6 +27,8 @@ pub struct Peer {
     /// Whether its forwarding fields were believed when it was accepted (`trusted_proxies`); for a request ask the
     /// exchange's facts, since a reload may have taken that away.
     pub is_trusted: bool,
+    /// It is this program itself, which asks whether it serves: there is no line and no count of it.
+    pub is_probe: bool,
     /// Facts of TLS, on an `https` listener.
     pub tls: Option<Box<TlsFacts>>,
     /// What its listener says of Via.
@@ -69,6 +71,7 @@ impl Default for Peer {
             proxy_tlvs: Box::default(),
             text: "".into(),
             is_trusted: false,
+            is_probe: false,
             tls: None,
             via: Via::Own,
             seen: None,

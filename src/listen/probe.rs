@@ -4,10 +4,7 @@
 //! sockets, since what comes to a listening socket that both programs have may be taken by either; from there on its way
 //! is that of any other ([`Connection`]). TLS is left out: its clients need certificates that may not be here.
 
-use std::{
-    rc::Rc,
-    sync::{Arc, atomic::AtomicI64},
-};
+use std::{fmt::Display, rc::Rc, sync::Arc};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -30,7 +27,7 @@ const REQUEST: &[u8] =
 const MOST: usize = 64;
 
 /// Whether the worker serves a request through each listener. Which answer comes of it is the configuration's to say.
-pub(super) async fn is_answered(worker: Rc<Worker>, open: Arc<[AtomicI64]>) -> bool {
+pub(super) async fn is_answered(worker: Rc<Worker>) -> bool {
     let snapshot = worker.snapshot();
     let are_asked = |listener: &&Listener| match listener.serves {
         Serves::Http | Serves::Https(_) => true,
@@ -38,12 +35,7 @@ pub(super) async fn is_answered(worker: Rc<Worker>, open: Arc<[AtomicI64]>) -> b
         Serves::Tcp(_) | Serves::Tls | Serves::Udp => false,
     };
     for listener in snapshot.shared.listeners.iter().filter(are_asked).take(MOST) {
-        // One that is full has clients that are served.
-        if !listener.shared.enter(&listener.conf) {
-            continue;
-        }
-        let permit = Permit::new(open.clone(), worker.index, listener.shared.clone(), None);
-        if ask(&worker, listener, permit).await.is_none() {
+        if ask(&worker, listener).await.is_none() {
             return false;
         }
     }
@@ -51,12 +43,15 @@ pub(super) async fn is_answered(worker: Rc<Worker>, open: Arc<[AtomicI64]>) -> b
 }
 
 /// How many bytes came for an answer; `None` where serving it went wrong.
-async fn ask(worker: &Rc<Worker>, listener: &Listener, permit: Permit) -> Option<usize> {
-    let (mut own, served) = UnixStream::pair().ok()?;
+async fn ask(worker: &Rc<Worker>, listener: &Listener) -> Option<usize> {
+    let refuse = |why: &dyn Display| tracing::error!(listener = %listener.conf.name, "does not serve: {why}");
+    let (mut own, served) = UnixStream::pair().inspect_err(|error| refuse(error)).ok()?;
+    // Of no listener: it takes no client's place, and is in no count.
+    let permit = Permit::new(Arc::default(), worker.index, Arc::default(), None);
     let stream = Http1Stream::new(Stream::Plain(Plain::Unix(served)), Buffer::default());
-    let peer = Rc::new(Peer { text: "unix".into(), via: listener.conf.via.clone(), ..Peer::default() });
-    worker.set_probe(Some(&peer));
-    let mut connection = Connection::new(stream, peer.clone(), worker.clone(), listener.slot, permit);
+    let peer =
+        Peer { text: "unix".into(), via: listener.conf.via.clone(), is_probe: true, ..Peer::default() };
+    let mut connection = Connection::new(stream, Rc::new(peer), worker.clone(), listener.slot, permit);
     // A task of its own, whose panic ends no other.
     let serving = spawn_local(async move { drop(Box::pin(connection.serve()).await) });
     // Where it has ended by now, that shows below.
@@ -67,9 +62,7 @@ async fn ask(worker: &Rc<Worker>, listener: &Listener, permit: Permit) -> Option
     }
     // It may wait for more of us.
     drop(own);
-    let served = serving.await;
-    worker.set_probe(None);
-    served.ok().map(|()| came)
+    serving.await.inspect_err(|error| refuse(error)).ok().map(|()| came)
 }
 
 #[cfg(test)]
@@ -91,14 +84,13 @@ mod tests {
         runtime.block_on(async {
             let log = AccessLog::start(Sink::Off).unwrap();
             let worker = Worker::new(0, shared(CONFIG), log.for_worker());
-            let open: Arc<[AtomicI64]> = [AtomicI64::new(0)].into();
             let snapshot = worker.snapshot();
             let listener = &snapshot.shared.listeners[0];
-            assert!(listener.shared.enter(&listener.conf));
-            let permit = Permit::new(open.clone(), 0, listener.shared.clone(), None);
-            assert!(ask(&worker, listener, permit).await.is_some_and(|came| came > 0));
-            assert!(is_answered(worker.clone(), open.clone()).await);
-            assert_eq!((open[0].load(Relaxed), worker.series.bytes_out.get()), (0, 0));
+            assert!(ask(&worker, listener).await.is_some_and(|came| came > 0));
+            assert!(is_answered(worker.clone()).await);
+            let (open, accepted) = (&listener.shared.open, &listener.shared.accepted);
+            assert_eq!((open.load(Relaxed), accepted.load(Relaxed)), (0, 0));
+            assert_eq!(worker.series.bytes_out.get(), 0);
         });
     }
 }

@@ -127,7 +127,7 @@ impl WorkerSockets {
                 let _ = done.send(());
             }
             Message::Probe(answer) => {
-                let probing = probe::is_answered(self.worker.clone(), self.mailboxes.counts());
+                let probing = probe::is_answered(self.worker.clone());
                 spawn_local(async move {
                     // Who asked may have left.
                     let _ = answer.send(probing.await);

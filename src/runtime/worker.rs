@@ -4,7 +4,6 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     ops::Deref,
-    ptr,
     rc::Rc,
     sync::{
         Arc,
@@ -32,7 +31,7 @@ use super::{
 use crate::{
     account,
     config::log::{AccessFormat, AccessLog},
-    exchange::{Exchange, Facts, Peer, Subject},
+    exchange::{Exchange, Facts, Subject},
     moment::Moment,
     telemetry::{
         access_line::AccessLine,
@@ -82,8 +81,6 @@ pub struct Worker {
     is_ending: Cell<bool>,
     /// Fetches of caches that are under way here; the control side waits for them too.
     fetches: Arc<AtomicUsize>,
-    /// Who asks for this worker whether it serves, while that is asked; it is compared only.
-    probe: Cell<*const Peer>,
     traces: crate::telemetry::trace::WorkerTraces,
 }
 
@@ -148,7 +145,6 @@ impl Worker {
             is_draining: Cell::new(false),
             is_ending: Cell::new(false),
             fetches,
-            probe: Cell::new(ptr::null()),
             traces: shared.registry.traces.for_worker(),
             shared,
         })
@@ -259,14 +255,9 @@ impl Worker {
         self.ids.write(self.ids.take(), id);
     }
 
-    /// Has no lines and no counts of what this other end asks: it is this program itself. `None` where nobody is.
-    pub fn set_probe(&self, peer: Option<&Rc<Peer>>) {
-        self.probe.set(peer.map_or(ptr::null(), Rc::as_ptr));
-    }
-
     /// The end of an HTTP exchange: its log line, its counts, its memory back.
     pub fn finish(&self, mut exchange: Box<Exchange>, snapshot: &WorkerSnapshot, slot: ListenerId) {
-        if ptr::eq(Rc::as_ptr(&exchange.facts.peer), self.probe.get()) {
+        if exchange.facts.peer.is_probe {
             return self.give_back(exchange);
         }
         let took = Moment::now().since(exchange.facts.started);
