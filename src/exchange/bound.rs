@@ -25,6 +25,13 @@ struct Bound {
     since: Moment,
 }
 
+impl Bound {
+    /// Where its backend is among these. One of another generation is the same when what outlives a reload is.
+    fn position_in(&self, backends: &[Arc<Backend>]) -> Option<usize> {
+        backends.iter().position(|backend| Arc::ptr_eq(&backend.shared, &self.backend.shared))
+    }
+}
+
 /// What makes a connection one client's.
 #[derive(Clone, Debug)]
 pub struct Bond {
@@ -70,10 +77,11 @@ pub struct Wanted<'a> {
 }
 
 impl BoundConnection {
-    /// Whether the connection that is there is logged in. What comes over it next is who logged in, and what it gets is
-    /// for nobody else, though its fields need not say so.
-    pub fn is_logged_in(&self) -> bool {
-        self.0.borrow().as_ref().is_some_and(|bound| bound.bond.is_logged_in)
+    /// Whether the connection that is there is logged in, and to one of these. What comes over it next is who logged in, and
+    /// what it gets is for nobody else, though its fields need not say so; to all others it is who it was.
+    pub fn is_logged_in(&self, to: &[Arc<Backend>]) -> bool {
+        let is_to = |bound: &Bound| bound.bond.is_logged_in && bound.position_in(to).is_some();
+        self.0.borrow().as_ref().is_some_and(is_to)
     }
 
     /// Takes the connection, if it is such a one. It stays where it is to another backend, and is closed where it is
@@ -86,9 +94,7 @@ impl BoundConnection {
         now: Moment,
     ) -> Option<Taken> {
         let mut place = self.0.borrow_mut();
-        let to = &place.as_ref()?.backend.shared;
-        // A backend of another generation is the same when what outlives a reload is.
-        let index = wanted.backends.iter().position(|backend| Arc::ptr_eq(&backend.shared, to))?;
+        let index = place.as_ref()?.position_in(wanted.backends)?;
         let mut bound = place.take()?;
         let may = way_to(index).is_some_and(|way| way.is(&bound.bond.way))
             && bound.bond.announced == wanted.announced

@@ -2,11 +2,13 @@
 
 use std::{
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use super::BoundConnection;
 use crate::{
+    backend::Backend,
     error::Result,
     fields::Fields,
     h1::ResponseHead,
@@ -49,9 +51,9 @@ pub trait Downstream: Waiter {
         None
     }
 
-    /// Whether a backend connection is there that is this client connection's alone, and logged in.
-    fn is_logged_in(&self) -> bool {
-        self.bound().is_some_and(BoundConnection::is_logged_in)
+    /// Whether a backend connection is there that is this client connection's alone, and logged in to one of these.
+    fn is_logged_in(&self, to: &[Arc<Backend>]) -> bool {
+        self.bound().is_some_and(|bound| bound.is_logged_in(to))
     }
 
     /// The same place, made when it is first needed.

@@ -18,8 +18,9 @@ pub(super) fn has_connection_credentials<D: Downstream>(
     exchange: &Exchange,
     client: &D,
 ) -> bool {
+    let upstream = &context.worker_upstream.upstream;
     // A request over HTTP/2 has no connection of its own to log in.
-    client.is_logged_in()
+    client.is_logged_in(&upstream.backends)
         || (!exchange.version.has_streams() && logs_in(&exchange.request.fields))
-        || announce::tells_certificate(&context.worker_upstream.upstream.conf, &exchange.facts)
+        || announce::tells_certificate(&upstream.conf, &exchange.facts)
 }

@@ -125,6 +125,26 @@ fn nothing_that_is_stored_is_served_to_a_login() {
     });
 }
 
+/// Else whoever logs in somewhere would have every other upstream asked for what its cache has.
+#[test]
+fn a_login_to_one_upstream_leaves_another_its_cache() {
+    run(async || {
+        let routes = "[[cache]]\nname = \"pages\"\nmemory = \"1MiB\"\n\
+             [[upstream]]\nname = \"other\"\n[[upstream.backend]]\naddress = \"unix:{socket}\"\n\
+             [[route]]\nname = \"other\"\npaths = [\"/other\"]\nupstream = \"other\"\ncache = \"pages\"\n\
+             [[route]]\nname = \"all\"\nupstream = \"app\"\ncache = \"pages\"\n";
+        let stage = Stage::new("", routes, &[TO_ALL]);
+        let other = "GET /other HTTP/1.1\r\nHost: a\r\n\r\n";
+        let (mut alice, mut bob) = (connected(&stage), connected(&stage));
+        for (client, request, asked) in
+            [(0, other, 1), (0, PLAIN, 2), (1, LOGIN, 3), (1, other, 3), (1, PLAIN, 4), (0, PLAIN, 4)]
+        {
+            hello(if client == 0 { &mut bob } else { &mut alice }, request).await;
+            assert_eq!(stage.backend.requests.borrow().len(), asked, "{client} {request}");
+        }
+    });
+}
+
 /// Sends a request, and reads its answer to the end.
 async fn hello(client: &mut UnixStream, request: &str) {
     client.write_all(request.as_bytes()).await.unwrap();

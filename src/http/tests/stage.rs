@@ -105,7 +105,7 @@ impl Drop for Stage {
 impl Stage {
     /// A worker with a listener and an upstream `app`; `rest` is the configuration of its routes, caches, and of the
     /// upstream (its table is open where `rest` begins, so that keys of it come first; `max_connections` is 1 where that is
-    /// not the first of them).
+    /// not the first of them). `{socket}` is the path of the backend's socket, for other upstreams.
     pub(super) fn new(upstream: &str, rest: &str, script: &[Act]) -> Self {
         static NEXT: AtomicI64 = AtomicI64::new(0);
         let number = NEXT.fetch_add(1, SeqCst);
@@ -238,11 +238,12 @@ impl Stage {
 
 fn config(socket: &Path, upstream: &str, rest: &str) -> Config {
     let limit = if rest.starts_with("max_connections") { "" } else { "max_connections = 1\n" };
+    let socket = socket.display().to_string();
     let text = format!(
         "[log]\naccess = \"off\"\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
          trusted_proxies = [\"0.0.0.0/32\"]\n[[upstream]]\nname = \"app\"\n{upstream}\n\
-         [[upstream.backend]]\naddress = \"unix:{}\"\nname = \"b\"\n{limit}{rest}",
-        socket.display()
+         [[upstream.backend]]\naddress = \"unix:{socket}\"\nname = \"b\"\n{limit}{}",
+        rest.replace("{socket}", &socket)
     );
     config::parse(&text, "test.toml".as_ref()).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
