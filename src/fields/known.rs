@@ -236,6 +236,21 @@ const OF_PROXY_X: [&[u8]; 6] = [
 const OF_PROXY_PLAIN: [&[u8]; 5] =
     [b"client-cert", b"client-cert-chain", b"client-ip", b"front-end-https", b"true-client-ip"];
 
+/// What proxies say of the client's address, which is another one for each.
+const ADDRESSES: [&[u8]; 6] = [
+    b"client-ip",
+    b"true-client-ip",
+    b"x-client-ip",
+    b"x-cluster-client-ip",
+    b"x-original-forwarded-for",
+    b"x-real-ip",
+];
+
+/// Whether proxies say the client's address by a field of this name, one of those that only they may set.
+pub fn is_of_address(name: &[u8]) -> bool {
+    ADDRESSES.iter().any(|address| name.eq_ignore_ascii_case(address))
+}
+
 /// Fields by which some backends are led to another URI, or method, than a request names (`http::misleading`).
 pub const MISLEADING: [&str; 10] = [
     "x-forwarded-port",

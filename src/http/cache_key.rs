@@ -6,7 +6,7 @@ use super::{forwarded, misleading};
 use crate::{
     cache::{date::Date, key::Key, store::Cache},
     exchange::Exchange,
-    fields::{Field, Fields, Known},
+    fields::{Field, Fields, Known, is_of_address},
     runtime::Route,
     telemetry::clock,
     template::{Place, Scope},
@@ -72,19 +72,23 @@ pub(super) fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target:
     }
 }
 
-/// What a trusted proxy says of the client beside, in fields that go on, or the route where the proxy does not: some backends
-/// make links by it (the prefix of `X-Forwarded-Prefix`), choose the scheme, or the user. `None` where nothing is said, or
-/// what the route says whatever a proxy does.
+/// What a trusted proxy says of the client beside, in fields that go on or of which the route makes others, or the route where
+/// the proxy does not: some backends make links by it (the prefix of `X-Forwarded-Prefix`), choose the scheme, or the user.
+/// `None` where nothing is said, or what the route says whatever a proxy does.
 fn told_by_proxy(route: &Route, fields: &Fields) -> Option<Vec<u8>> {
-    if !fields.has(Known::OfProxy) {
+    if !fields.has(Known::OfProxy) && route.told_fields.is_empty() {
         return None;
     }
     let is_told = |field: &Field<'_>| {
-        let is = |name: &str| field.name.eq_ignore_ascii_case(name.as_bytes());
-        field.known == Known::OfProxy
-            && !ADDRESSES.iter().any(|name| is(name))
-            && !misleading::is_removed(field.name)
-            && !route.settled_fields.iter().any(|name| is(name))
+        let is_one_of =
+            |names: &[Box<str>]| names.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()));
+        let goes_on = || {
+            field.known == Known::OfProxy
+                && !is_of_address(field.name)
+                && !misleading::is_removed(field.name)
+                && !is_one_of(&route.settled_fields)
+        };
+        goes_on() || is_one_of(&route.told_fields)
     };
     let mut told = Vec::new();
     for field in fields.iter().filter(is_told) {
@@ -111,16 +115,6 @@ fn proof(route: &Route, fields: &Fields) -> Option<Vec<u8>> {
     }
     (!proof.is_empty()).then_some(proof)
 }
-
-/// What proxies say of the client's address, which is another one for each.
-const ADDRESSES: [&str; 6] = [
-    "client-ip",
-    "true-client-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-original-forwarded-for",
-    "x-real-ip",
-];
 
 /// Fields that say what a client would have, or how it came to ask, and not who it is.
 const HARMLESS: [&[u8]; 25] = [
@@ -337,6 +331,30 @@ mod tests {
         assert_eq!(key_on(pages, false, &[("x-forwarded-proto", "ftp")]), key_on(pages, false, &[]));
     }
 
+    /// Else what the one value got it is the other's: the route sets the field, and the proxy says what is in it.
+    #[test]
+    fn fields_made_of_what_proxies_say_are_in_keys() {
+        let pages = "cache = \"pages\"";
+        for (name, edit) in [
+            ("x-forwarded-prefix", "set = { x-forwarded-prefix = \"{header.x-forwarded-prefix}/app\" }"),
+            ("x-forwarded-port", "set = { x-forwarded-port = \"{header.x-forwarded-port}\" }"),
+            ("x-user", "set = { x-user = \"{header.x-forwarded-user}\" }\nremove = [\"x-forwarded-user\"]"),
+            (
+                "x-base",
+                "add = { x-base = \"{header.x-forwarded-proto}:/\" }\nremove = [\"x-forwarded-proto\"]",
+            ),
+        ] {
+            let route = format!("{pages}\n[route.request_headers]\n{edit}");
+            let of = |value| key_on(&route, true, &[(name, value)]);
+            assert_ne!(of("/a"), of("/b"), "the route makes it of what a proxy says: {edit}");
+            assert_eq!(of("/a"), of("/a"), "{edit}");
+            assert_eq!(of("/a").uri(), of("/b").uri(), "a purge of the URL finds both: {edit}");
+        }
+        let route = format!("{pages}\nrequest_headers = {{ set = {{ x-user = \"{{header.x-real-ip}}\" }} }}");
+        let of = |user| key_on(&route, true, &[("x-user", user)]);
+        assert_eq!(of("192.0.2.1"), of("192.0.2.2"), "an address is for the backend to vary by");
+    }
+
     /// Else what one client's certificate gets it is everybody's.
     #[test]
     fn what_a_client_proves_itself_by_is_in_the_key() {
@@ -345,6 +363,7 @@ mod tests {
             "set_if_missing = { x-user = \"{tls.client.fingerprint}\" }",
             "add = { x-user = \"{tls.client.san}\" }",
             "set = { x-user = \"{header.authorization}\" }\nremove = [\"authorization\"]",
+            "set = { x-user = \"{header.client-cert}\" }\nremove = [\"client-cert\"]",
         ] {
             let edits = |cache: &str| format!("{cache}\n[route.request_headers]\n{edit}");
             for cache in ["cache = \"pages\"", "collapse = true"] {

@@ -192,6 +192,9 @@ pub struct Route {
     pub key_suffix: Option<Arc<str>>,
     /// Fields of requests that it sets itself, or that its rewrite has in the key: by these no client leads backends elsewhere.
     pub settled_fields: Box<[Box<str>]>,
+    /// Fields of requests that it makes of what proxies say of a client, but for addresses. Though it sets them, they are as
+    /// much the proxy's as those that go on, and in the key as those are.
+    pub told_fields: Box<[Box<str>]>,
     /// Fields of requests that it makes of what clients prove themselves by, such as their certificates. To the backend they are
     /// what Authorization is, and no cache knows them for that.
     pub proving_fields: Box<[Box<str>]>,

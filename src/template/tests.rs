@@ -200,6 +200,8 @@ fn what_clients_prove_themselves_by_is_told_from_the_rest() {
         ("{tls.client.fingerprint}", true),
         ("{header.Authorization}", true),
         ("{header.proxy-authorization}", true),
+        ("{header.Client-Cert}", true),
+        ("{header.client-cert-chain}", true),
     ] {
         let template = Template::of(text, Use::RequestField, Context::Field);
         assert_eq!(template.has_proof(), expected, "{text}");

@@ -143,13 +143,15 @@ impl Variable {
         )
     }
 
-    /// Whether it is what clients prove themselves by: a certificate, or credentials (RFC 9110 §11.6.2 and §11.7.2).
+    /// Whether it is what clients prove themselves by: a certificate, to this program or a proxy before it (RFC 9440), or
+    /// credentials (RFC 9110 §11.6.2 and §11.7.2).
     pub(super) fn is_proof(&self) -> bool {
         let is_certificate = matches!(
             self,
             Self::ClientSubject | Self::ClientNames | Self::ClientFingerprint | Self::ClientCertificate
         );
-        is_certificate || matches!(self.header(), Some("authorization" | "proxy-authorization"))
+        let of_request = ["authorization", "proxy-authorization", "client-cert", "client-cert-chain"];
+        is_certificate || self.header().is_some_and(|name| of_request.contains(&name))
     }
 
     /// Whether it is the time.

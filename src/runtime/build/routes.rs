@@ -9,6 +9,7 @@ use super::{builder::Builder, filters};
 use crate::{
     cache::{conf::CacheConf, store::Cache},
     config::{Config, listen::ListenerConf},
+    fields::{Known, is_of_address},
     file_tree::{Tree, conf::FilesConf},
     filter::{header_edits::HeaderEditConf, page::PageBody},
     h1::trailers::Withheld,
@@ -108,7 +109,8 @@ impl Builder<'_> {
         Route {
             action,
             settled_fields: settled.map(Box::from).collect(),
-            proving_fields: proving(&conf.request_headers).map(Box::from).collect(),
+            told_fields: made(&conf.request_headers, has_told).map(Box::from).collect(),
+            proving_fields: made(&conf.request_headers, Template::has_proof).map(Box::from).collect(),
             files: conf.files.0.as_ref().map(tree),
             rewrite,
             captures: captures(conf),
@@ -150,11 +152,19 @@ fn edited(conf: &HeaderEditConf) -> impl Iterator<Item = &str> {
     set.chain(replaced).chain(&conf.remove).map(String::as_str)
 }
 
-/// The names of fields that these edits make of what clients prove themselves by.
-fn proving(conf: &HeaderEditConf) -> impl Iterator<Item = &str> {
+/// The names of fields that these edits make of such values.
+fn made(conf: &HeaderEditConf, is_such: fn(&Template) -> bool) -> impl Iterator<Item = &str> {
     let made = conf.set.iter().chain(&conf.set_if_missing).chain(&conf.add);
-    let proves = |text: &str| Template::of(text, Use::RequestField, Context::Field).has_proof();
-    made.filter(move |(_, text)| proves(text)).map(|(name, _)| name.as_str())
+    let is_of = move |text: &str| is_such(&Template::of(text, Use::RequestField, Context::Field));
+    made.filter(move |(_, text)| is_of(text)).map(|(name, _)| name.as_str())
+}
+
+/// Whether a value has what proxies say of a client, but for addresses.
+fn has_told(value: &Template) -> bool {
+    let of_proxy = [Known::OfProxy, Known::XForwardedHost, Known::XForwardedProto];
+    let is_told =
+        |name: &str| of_proxy.contains(&Known::of(name.as_bytes())) && !is_of_address(name.as_bytes());
+    value.headers().any(is_told)
 }
 
 /// What trailers of requests on a route may not have. It depends on its listeners too.
