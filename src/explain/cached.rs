@@ -16,7 +16,7 @@ use crate::{
     },
     exchange::Exchange,
     h1::{Framing, Method},
-    http::{cache_key, cached, writeback},
+    http::{cache_key, cached, connection_credentials::begins_login, writeback},
     runtime::{Route, Snapshot},
     telemetry::clock,
 };
@@ -68,7 +68,8 @@ pub(super) fn explain(
     let cache = route.cache.as_deref()?;
     let usage = Use::of(&exchange.request, framing);
     let is_of_cache = !is_upgrade && matches!(usage, Use::Read | Use::ReadAndStore);
-    let is_read = is_of_cache && !cache.no_store.hold(exchange);
+    let is_login = is_of_cache && begins_login(exchange);
+    let is_read = is_of_cache && !is_login && !cache.no_store.hold(exchange);
     let mut control = RequestControl::of(&exchange.request.fields);
     let is_bypass = cache.bypass.hold(exchange);
     control.no_cache |= is_bypass;
@@ -78,6 +79,7 @@ pub(super) fn explain(
         _ if usage == Use::Invalidate && writeback::is_accepted((snapshot, route), cache, exchange) => {
             ("accept", "is acknowledged with 202 when the journal has it; it is delivered to a backend later")
         }
+        _ if is_login => ("pass", "not cached: it logs its connection in (NTLM, Negotiate)"),
         _ if is_of_cache && !is_read => ("pass", "not cached: a group of `no_store` matches"),
         _ if is_read && is_bypass => {
             ("bypass", "goes to the backend, because a group of `bypass` matches; the response may be stored")

@@ -163,11 +163,16 @@ fn a_cache_explains_its_use_and_its_key() {
         ("POST", &[][..], "invalidate"),
         ("OPTIONS", &[], "pass"),
         ("GET", &[("If-Match", "\"a\"")], "pass"),
+        ("GET", &[("Authorization", "NTLM TlRM")], "pass"),
+        ("HEAD", &[("Authorization", "Negotiate YII=")], "pass"),
         ("GET", &[("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Key", "x")], "tunnel"),
     ] {
         let answer = ask(method, fields);
-        assert_eq!((answer.usage, answer.key), (usage, None), "{method}");
+        assert_eq!((answer.usage, answer.key), (usage, None), "{method} {fields:?}");
     }
+    let login = ask("GET", &[("Authorization", "NTLM TlRM")]);
+    assert_eq!(login.why, "not cached: it logs its connection in (NTLM, Negotiate)");
+    assert_eq!(ask("GET", &[("Authorization", "Basic YTpi")]).usage, "read-and-store");
     for (field, value, why) in [
         ("Cookie", "a=1", "it has Authorization or Cookie"),
         ("Cache-Control", "no-store", "it has no-store"),

@@ -19,8 +19,13 @@ pub(super) fn has_connection_credentials<D: Downstream>(
     client: &D,
 ) -> bool {
     let upstream = &context.worker_upstream.upstream;
-    // A request over HTTP/2 has no connection of its own to log in.
     client.is_logged_in(&upstream.backends)
-        || (!exchange.version.has_streams() && logs_in(&exchange.request.fields))
+        || begins_login(exchange)
         || announce::tells_certificate(&upstream.conf, &exchange.facts)
+}
+
+/// Whether a request logs its connection in, or takes a step towards that. One over HTTP/2 has no connection of its own for
+/// it.
+pub(crate) fn begins_login(exchange: &Exchange) -> bool {
+    !exchange.version.has_streams() && logs_in(&exchange.request.fields)
 }

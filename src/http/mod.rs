@@ -6,7 +6,7 @@ pub(crate) mod answer;
 pub mod cache_key;
 pub mod cached;
 pub mod client_address;
-mod connection_credentials;
+pub(crate) mod connection_credentials;
 pub(crate) mod context;
 pub(crate) mod destination;
 mod detached;
