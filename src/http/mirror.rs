@@ -39,7 +39,8 @@ use crate::{
 };
 
 /// The field that tells a copy from what it is a copy of. A client's is taken out (`http::received`), or it could keep
-/// its request from being copied; copies of a proxy that is not trusted are copied again, and where they come round Via tells.
+/// its request from being copied; copies of a proxy that is not trusted are copied again, and where they come round Via tells,
+/// unless `via` is off: then nothing but trust ends a circle.
 const FIELD: &str = "x-pointsman-mirror";
 
 /// How long the answer to a copy may take, once its head is there.
