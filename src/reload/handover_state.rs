@@ -21,13 +21,9 @@ use crate::{
     config::peers,
     listen::handover::at,
     moment::Moment,
-    runtime::{
-        Snapshot,
-        addresses::Addresses,
-        overrides::{Overrides, written_alike},
-    },
+    runtime::{Snapshot, addresses::Addresses, overrides::Overrides},
     tls::tickets::{Revealed, Tickets},
-    upstream::Upstream,
+    upstream::{Upstream, conf::written_alike},
 };
 
 /// Everything there is to hand over.
@@ -309,19 +305,26 @@ mod tests {
         build::build(config, 1, &Registry::new(2), tickets).unwrap()
     }
 
-    /// Versions before this one have an IPv6 address as it was written.
+    /// Versions before this one have an address as it was written.
     #[test]
     fn backend_is_found_by_any_spelling_of_its_address() {
         let (tickets, now) = (Tickets::new(Moment(1)).unwrap(), Moment(100_000_000_000));
-        let text = CONFIG.replace("127.0.0.1:1", "[0:0:0:0:0:0:0:1]:1");
-        let old = snapshot_of(&text, &tickets);
-        old.upstreams[0].backends[0].shared.set_why("3 failures in a row".into());
-        let state = collect(&old, (&Overrides::default(), &Addresses::default()), &tickets, now).to_string();
-        assert!(state.contains("[::1]:1"), "{state}");
-        let state = state.replace("[::1]:1", "[0:0:0:0:0:0:0:1]:1");
-        let new = snapshot_of(&text, &tickets);
-        restore(&serde_json::from_str(&state).unwrap(), &new, now);
-        assert_eq!(&*new.upstreams[0].backends[0].shared.why(), "3 failures in a row");
+        for (spelled, same) in [
+            ("[0:0:0:0:0:0:0:1]:1", "[::1]:1"),
+            ("unix:/run//./app.sock", "unix:/run/app.sock"),
+            ("srv:_HTTP._tcp.App.test", "srv:_http._tcp.app.test"),
+        ] {
+            let text = CONFIG.replace("127.0.0.1:1", spelled);
+            let old = snapshot_of(&text, &tickets);
+            old.upstreams[0].backends[0].shared.set_why("3 failures in a row".into());
+            let none = (&Overrides::default(), &Addresses::default());
+            let state = collect(&old, none, &tickets, now).to_string();
+            assert!(state.contains(same), "{state}");
+            let state = state.replace(same, spelled);
+            let new = snapshot_of(&text, &tickets);
+            restore(&serde_json::from_str(&state).unwrap(), &new, now);
+            assert_eq!(&*new.upstreams[0].backends[0].shared.why(), "3 failures in a row", "{spelled}");
+        }
     }
 
     #[test]

@@ -13,14 +13,12 @@ mod json;
 mod of_names;
 mod refusal;
 
-use std::{borrow::Cow, net::SocketAddr};
-
 use super::addresses::Addresses;
 use crate::{
     backend::Address,
     config::Config,
     schema::suggest,
-    upstream::conf::{BackendConf, BackendState, UpstreamConf},
+    upstream::conf::{BackendConf, BackendState, UpstreamConf, written_alike},
 };
 
 pub use self::{
@@ -312,11 +310,6 @@ pub fn position(backends: &[BackendConf], called: &str) -> Option<usize> {
         let called = written_alike(called);
         backends.iter().position(|backend| backend.address.to_string() == called)
     })
-}
-
-/// The address of a backend as [`Address`] writes it, where it was written otherwise: `[0:0::1]:80`.
-pub fn written_alike(address: &str) -> Cow<'_, str> {
-    address.parse::<SocketAddr>().map_or(address.into(), |address| address.to_string().into())
 }
 
 fn found<'c>(upstream: &'c UpstreamConf, called: &str) -> Result<&'c BackendConf, Refusal> {

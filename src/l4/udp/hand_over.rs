@@ -27,6 +27,7 @@ use crate::{
         flows::{ConnectionId, Flow},
         permit::AddressPlace,
     },
+    upstream::conf::written_alike,
 };
 
 /// A session on its way to another program.
@@ -167,8 +168,9 @@ impl Relay {
             snapshot.shared.upstreams.iter().position(|it| Some(&*it.conf.name) == text("upstream"))?;
         let worker_upstream = snapshot.upstream(upstream)?;
         let backends = &worker_upstream.upstream.backends;
-        let backend =
-            backends.iter().position(|it| Some(it.address.to_string().as_str()) == text("backend"))?;
+        // A version before this one has an address as the file does.
+        let known = text("backend").map(written_alike);
+        let backend = backends.iter().position(|it| Some(&*it.address.to_string()) == known.as_deref())?;
         let (terms, room) = begin::terms(worker_upstream).ok()?;
         let place = worker_upstream.pick_kept(backend, now)?;
         let backend = Backend { place, socket: descriptor };

@@ -4,8 +4,8 @@ use std::{fmt, path::Path};
 
 use serde_json::{Value, json};
 
-use super::{Overridden, Override, Overrides, What, written_alike};
-use crate::upstream::conf::{BackendConf, BackendState};
+use super::{Overridden, Override, Overrides, What};
+use crate::upstream::conf::{BackendConf, BackendState, written_alike};
 
 /// One key that is overridden.
 #[derive(Clone, Debug, PartialEq)]

@@ -205,6 +205,25 @@ fn an_override_lasts_until_the_file_changes_its_key() {
     assert!(overrides.kept(&gone).is_empty(), "the upstream is gone");
 }
 
+/// A program before this one wrote addresses as its file does; else what was disabled there takes requests again.
+#[test]
+fn overrides_hold_however_their_addresses_are_written() {
+    for (spelled, same) in [
+        ("[0:0:0:0:0:0:0:1]:80", "[::1]:80"),
+        ("unix:/run//./app.sock", "unix:/run/app.sock"),
+        ("srv:_HTTP._tcp.App.test", "srv:_http._tcp.app.test"),
+    ] {
+        let config = named(spelled, "");
+        let overrides = after(&config, &[state("app", BackendState::Disabled)]);
+        let json = overrides.to_json().to_string();
+        assert!(json.contains(same), "{json}");
+        let json = serde_json::from_str(&json.replace(same, spelled)).unwrap();
+        let handed = Overrides::from_json(&json).unwrap();
+        assert_eq!(effective(&config, &handed.kept(&config)), ["app 1 disabled"], "{spelled}");
+        assert_eq!(after(&config, &[state(spelled, BackendState::Disabled)]), overrides, "{spelled}");
+    }
+}
+
 #[test]
 fn one_address_of_a_name_is_overridden_alone() {
     let config = named("app.test:80", "");

@@ -1,6 +1,7 @@
 //! Backends as configured.
 
 use std::{
+    borrow::Cow,
     net::{IpAddr, Ipv6Addr},
     path::Path,
 };
@@ -121,8 +122,7 @@ impl Value for Address {
                 reader.problem_with(node.place, "`unix:` has no path", hint);
                 return None;
             }
-            // `/run//app.sock` is `/run/app.sock`.
-            return Some(Self::Unix(reader.resolve(node, path).components().collect()));
+            return Some(unix(&reader.resolve(node, path)));
         }
         if let Some(name) = text.strip_prefix("srv:") {
             let labels: Vec<&str> = name.split('.').collect();
@@ -133,7 +133,7 @@ impl Value for Address {
                 reader.problem_with(node.place, message, hint);
                 return None;
             }
-            return Some(Self::Srv(name.to_ascii_lowercase().into()));
+            return Some(service(name));
         }
         host_and_port(text)
             .map_err(|hint| {
@@ -142,6 +142,28 @@ impl Value for Address {
             })
             .ok()
     }
+}
+
+/// The address of a backend as [`Address`] writes it, where it was written otherwise: `[0:0::1]:80`, `unix:/run//app.sock`.
+pub fn written_alike(address: &str) -> Cow<'_, str> {
+    let read = if let Some(path) = address.strip_prefix("unix:") {
+        Some(unix(Path::new(path)))
+    } else if let Some(name) = address.strip_prefix("srv:") {
+        Some(service(name))
+    } else {
+        host_and_port(address).ok()
+    };
+    read.map_or(address.into(), |address| address.to_string().into())
+}
+
+/// A unix socket: `/run//app.sock` is `/run/app.sock`.
+fn unix(path: &Path) -> Address {
+    Address::Unix(path.components().collect())
+}
+
+/// An SRV name, which is the same in any case.
+fn service(name: &str) -> Address {
+    Address::Srv(name.to_ascii_lowercase().into())
 }
 
 /// `host:port`, or a hint. All who mean the same address have the same: written out it tells backends apart.
@@ -229,6 +251,7 @@ mod tests {
         ] {
             assert_eq!(read(given), (same.to_owned(), same.to_owned()), "{given}");
             assert_eq!(read(same), read(given));
+            assert_eq!((written_alike(given), written_alike(same)), (same.into(), same.into()), "{given}");
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{
     tls::conf::{Starttls, UpstreamTlsConf},
 };
 
-pub use backend::{BackendConf, BackendState, NameAddresses, is_dns_name};
+pub use backend::{BackendConf, BackendState, NameAddresses, is_dns_name, written_alike};
 pub use host::BackendHost;
 pub use retry::{RetryConf, RetryOn};
 pub use udp::UdpConf;
