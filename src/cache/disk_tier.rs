@@ -172,8 +172,7 @@ impl DiskTier {
         self.disk().is_some_and(|disk| !disk.find(key.hash()).is_empty())
     }
 
-    /// Whether something under a key came after this moment, or its head did; asks no disk. It may be said of what came weeks
-    /// before.
+    /// Whether something under a key came after this moment, or its head did; asks no disk.
     pub fn came_since(&self, key: &Key, moment: Moment) -> bool {
         self.disk().is_some_and(|disk| disk.came_since(key.hash(), moment))
     }
@@ -188,7 +187,9 @@ impl DiskTier {
         (since, begun): (Moment, u64),
     ) -> bool {
         let Some(disk) = self.disk() else { return false };
-        for found in disk.find(key.hash()).into_iter().filter(|found| found.came.is_after(since)) {
+        // In this order: nothing of it came later.
+        let (all, now) = (disk.find(key.hash()), Moment::now());
+        for found in all.into_iter().filter(|found| found.came.is_after(since, now)) {
             let record = disk.head(found.id).await.and_then(|meta| DiskHead::decode(&meta));
             let record = record.filter(|record| record.key == *key && record.variant == *variant);
             let record = record.filter(|record| record.is_more_recent_than((date, begun), now_millis()));

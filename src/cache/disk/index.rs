@@ -101,7 +101,9 @@ impl Index {
 
     /// Whether an object under a key, or the head of one, came after this moment.
     pub(super) fn came_since(&self, key: u128, moment: Moment) -> bool {
-        self.of_key(key).any(|(_, entry)| entry.came.is_after(moment))
+        // Read while nothing can come.
+        let now = Moment::now();
+        self.of_key(key).any(|(_, entry)| entry.came.is_after(moment, now))
     }
 
     /// Where an object is now.

@@ -31,8 +31,7 @@ impl Disk {
         self.shared.lock_index().find(key)
     }
 
-    /// Whether something under a key came, or its newest `meta` did, after this moment; from memory. It may be said of what
-    /// came weeks before.
+    /// Whether something under a key came, or its newest `meta` did, after this moment; from memory.
     pub fn came_since(&self, key: u128, moment: Moment) -> bool {
         self.shared.lock_index().came_since(key, moment)
     }

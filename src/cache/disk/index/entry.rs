@@ -35,11 +35,11 @@ impl Came {
         Self(((moment.0 / 1000) & LOWER) as u32)
     }
 
-    /// Whether that was later than this moment. Of what came weeks before it that may be said too: who asks looks closer
-    /// then.
-    pub fn is_after(self, moment: Moment) -> bool {
-        let later = self.0.wrapping_sub(Self::at(moment).0);
-        later > 0 && later < 1 << 31
+    /// Whether that was later than this moment, as it is known `now`.
+    pub fn is_after(self, moment: Moment, now: Moment) -> bool {
+        // Nothing comes later than now, so that what did before the moment, by which numbers say "later", is told apart.
+        let age = Self::at(now).0.wrapping_sub(self.0);
+        u64::from(age) < (now.0 / 1000).saturating_sub(moment.0 / 1000)
     }
 }
 
@@ -84,6 +84,8 @@ pub(super) fn half(key: u128) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -91,8 +93,25 @@ mod tests {
         const MILLI: u64 = 1000;
         for now in [5, 1 << 31, (1 << 32) - 1, 1 << 32, (3 << 32) + 7].map(|millis| Moment(millis * MILLI)) {
             let came = Came::at(now);
-            assert!(came.is_after(Moment(now.0 - MILLI)) && came.is_after(Moment(now.0 - 3 * MILLI)));
-            assert!(!came.is_after(now) && !came.is_after(Moment(now.0 + 9 * MILLI)));
+            for asked in [now, Moment(now.0 + 2 * MILLI)] {
+                let is_after = |moment| came.is_after(moment, asked);
+                assert!(is_after(Moment(now.0 - MILLI)) && is_after(Moment(now.0 - 3 * MILLI)));
+                assert!(!is_after(now) && !is_after(Moment(now.0 + 9 * MILLI)));
+            }
+        }
+    }
+
+    /// What had been on disk for 25 to 49 days counted as overtaken: it came into memory no more, and what validated it was
+    /// stored nowhere.
+    #[test]
+    fn what_came_long_ago_came_before_now() {
+        const DAY: u64 = 86_400_000_000;
+        let came = Came::at(Moment(DAY));
+        for days in [1, 24, 25, 30, 40, 49] {
+            let now = Moment((1 + days) * DAY);
+            assert!(!came.is_after(now, now), "{days} days");
+            assert!(!came.is_after(now.minus(Duration::from_secs(60)), now), "{days} days");
+            assert!(came.is_after(Moment(DAY - 1000), now), "{days} days");
         }
     }
 }
