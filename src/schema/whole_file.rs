@@ -12,19 +12,19 @@ use std::{
 };
 
 use rustix::{
-    fs::{FlockOperation, flock},
+    fs::{FlockOperation, OFlags, flock},
     io::Errno,
     process::{Pid, test_kill_process},
 };
 
-use super::regular_file::{self, BESIDE};
+use super::regular_file::BESIDE;
 
 /// Replaces a file, or makes it, with these permissions.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     remove_left(path);
     let beside = folder(path).join(name_of(path, &std::process::id().to_string()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
-    // By this others know that somebody writes it. Where there are no locks, nobody removes what is left.
+    // By this others know that somebody writes it. Where there are no locks, nobody else removes what is left.
     let _there_may_be_none = flock(&file, FlockOperation::NonBlockingLockExclusive);
     // Without the sync a power failure may leave the name without what it stands for.
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
@@ -49,23 +49,40 @@ pub fn remove_left(path: &Path) {
         let name = entry.file_name();
         let number = name.as_encoded_bytes().strip_prefix(begin).and_then(|name| name.strip_suffix(end));
         let number = number.and_then(|number| std::str::from_utf8(number).ok()?.parse::<i32>().ok());
-        if number.is_some_and(|number| number > 0 && has_ended(number)) {
+        let Some(number) = number.filter(|number| *number > 0) else { continue };
+        let is_own = u32::try_from(number) == Ok(std::process::id());
+        if is_own || has_ended(number) {
             // Another time, where it cannot be said or done.
-            let _stays = remove_unlocked(&entry.path());
+            let _stays = remove_unlocked(&entry.path(), is_own);
         }
     }
 }
 
-/// Whether no other program has this number.
+/// Whether no program has this number.
 fn has_ended(number: i32) -> bool {
-    let is_own = u32::try_from(number) == Ok(std::process::id());
-    is_own || Pid::from_raw(number).is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+    Pid::from_raw(number).is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
 
-fn remove_unlocked(path: &Path) -> io::Result<()> {
-    let Some(file) = regular_file::open(path)? else { return Ok(()) };
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    fs::remove_file(path)
+fn remove_unlocked(path: &Path, is_own: bool) -> io::Result<()> {
+    let Some(file) = open_left(path)? else { return Ok(()) };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(error) if is_locked(error, is_own) => Err(error.into()),
+        Ok(()) | Err(_) => fs::remove_file(path),
+    }
+}
+
+/// Opens what may be left, to lock it; none where it is no file. Over NFS a lock is one of fcntl(2), which only who may write
+/// can have alone.
+fn open_left(path: &Path) -> io::Result<Option<File>> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY).bits().cast_signed();
+    let file = OpenOptions::new().write(true).custom_flags(flags).open(path)?;
+    Ok(file.metadata()?.is_file().then_some(file))
+}
+
+/// Whether what could not be locked may be somebody's. Where there are no locks, that is said of others' alone: this
+/// program's own would be in its way for good.
+fn is_locked(error: Errno, is_own: bool) -> bool {
+    !is_own || error == Errno::WOULDBLOCK
 }
 
 /// `.NAME.NUMBER.pointsman-new`
@@ -82,7 +99,9 @@ fn folder(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use rustix::fs::fcntl_getfl;
 
     use super::*;
 
@@ -147,6 +166,26 @@ mod tests {
         flock(&locked, FlockOperation::Unlock).unwrap();
         remove_left(&path);
         assert_eq!(names(&folder), others);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// On NFS the lock of a descriptor that only reads is refused, and elsewhere there may be none: in a container each program
+    /// has the same number, and what one left kept the next from writing, for ever.
+    #[test]
+    fn leftover_of_the_own_number_needs_no_locks_to_go() {
+        let folder = std::env::temp_dir().join(format!("pointsman-lockless-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (left, link) = (folder.join("left"), folder.join("link"));
+        fs::write(&left, "a part").unwrap();
+        let open = open_left(&left).unwrap().unwrap();
+        assert!(fcntl_getfl(&open).unwrap().intersects(OFlags::WRONLY | OFlags::RDWR));
+        symlink(&left, &link).unwrap();
+        assert!(open_left(&link).is_err());
+        assert!(open_left(Path::new("/dev/null")).unwrap().is_none());
+        for error in [Errno::BADF, Errno::NOLCK, Errno::NOSYS] {
+            assert!(!is_locked(error, true) && is_locked(error, false), "{error}");
+        }
+        assert!(is_locked(Errno::WOULDBLOCK, true) && is_locked(Errno::WOULDBLOCK, false));
         fs::remove_dir_all(folder).unwrap();
     }
 }
