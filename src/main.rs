@@ -31,7 +31,11 @@ fn run(file: File) -> Result<(), Failure> {
     let is_json = start::is_json(&file);
     let result = start::load(file).and_then(|loaded| {
         let loaded = match &before {
-            None => start::servable(loaded, |loaded| app::rehearse(loaded, &activated)),
+            None => start::servable(loaded, |loaded| {
+                // As the start itself has it: each address takes a descriptor for each worker.
+                start::raise_descriptor_limit(&loaded.config);
+                app::rehearse(loaded, &activated)
+            }),
             // Where this one does not come to serve, that one goes on.
             Some(_) => loaded,
         };

@@ -169,6 +169,25 @@ fn program_that_cannot_serve_leaves_the_last_good_copy() {
     fs::remove_dir_all(&folder).unwrap();
 }
 
+/// It was tried with the limit that the program was given, and then begun with the copy, though the start raises the limit.
+#[test]
+fn start_tries_addresses_with_the_descriptors_that_it_will_have() {
+    let Some(store) = Store::etcd(1) else { return };
+    let (origin, folder) = (Origin::named("a"), proxy::folder());
+    store.put(KEY, &text(origin.address(), "first", ""));
+    drop(node(&store, &folder, &[], 2));
+    let many: Vec<String> = (1..=100).map(|number| format!("\"127.1.1.{number}:0\"")).collect();
+    let more = format!("[[listener]]\nname = \"many\"\naddress = [{}]\n", many.join(", "));
+    store.put(KEY, &text(origin.address(), "second", &more));
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -Sn 64 && exec \"$0\" run --config \"$1\""]);
+    command.arg(env!("CARGO_BIN_EXE_pointsman")).arg(store.source(KEY)).env("STATE_DIRECTORY", &folder);
+    let started = Proxy::spawn(command, proxy::folder(), 2);
+    assert_eq!(started.count_logged("cannot be applied yet"), 0);
+    assert_eq!(which(&started), "second");
+    fs::remove_dir_all(&folder).unwrap();
+}
+
 #[test]
 fn a_configuration_of_many_nodes_includes_no_files() {
     let Some(store) = Store::etcd(1) else { return };
