@@ -1,6 +1,10 @@
 //! Where a listener accepts: addresses of TCP and UDP, and unix sockets.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use serde_json::json;
 
@@ -99,6 +103,11 @@ pub enum ListenAddress {
 }
 
 impl ListenAddress {
+    /// A unix socket, in one spelling: `/run//web.sock` is `/run/web.sock`.
+    pub fn unix(path: &Path) -> Self {
+        Self::Unix(path.components().collect())
+    }
+
     /// Whether the system chooses the port, a new one each time.
     pub fn has_any_port(&self) -> bool {
         match self {
@@ -136,8 +145,7 @@ impl Value for ListenAddress {
                 reader.problem_with(node.place, "`unix:` has no path", hint);
                 None
             }
-            // `/run//web.sock` is `/run/web.sock`.
-            Some(path) => Some(Self::Unix(reader.resolve(node, path).components().collect())),
+            Some(path) => Some(Self::unix(&reader.resolve(node, path))),
             None => network::socket_address(text, node, reader).map(Self::Tcp),
         }
     }

@@ -108,7 +108,8 @@ fn handed(descriptor: OwnedFd, workers: usize) -> io::Result<Handed> {
         sockets.push(descriptor.try_clone()?);
     }
     sockets.push(descriptor);
-    Ok(Handed { address: address.clone(), bound: Bound { sockets, address, owner: Owner::Manager } })
+    let bound = Bound { sockets, address: address.clone(), owner: Owner::Manager };
+    Ok(Handed::new(&address, bound))
 }
 
 /// A local address as the configuration would have it.
@@ -158,8 +159,9 @@ mod tests {
             assert_eq!(SockRef::from(socket).local_addr().unwrap().as_socket(), Some(address));
         }
 
-        let path = env::temp_dir().join(format!("pointsman-activation-{}", std::process::id()));
-        let taken = handed(UnixListener::bind(&path).unwrap().into(), 1).unwrap();
+        let name = format!("pointsman-activation-{}", std::process::id());
+        let (path, other_spelling) = (env::temp_dir().join(&name), env::temp_dir().join(".").join(&name));
+        let taken = handed(UnixListener::bind(other_spelling).unwrap().into(), 1).unwrap();
         assert_eq!(taken.address, format!("unix:{}", path.display()));
         std::fs::remove_file(path).unwrap();
     }

@@ -140,7 +140,7 @@ impl Predecessor {
                 address: at(entry, "bound").as_str()?.to_owned(),
                 owner: if at(entry, "lent") == true { Owner::Manager } else { Owner::Before },
             };
-            Some(Handed { address: at(entry, "address").as_str()?.to_owned(), bound })
+            Some(Handed::new(at(entry, "address").as_str()?, bound))
         };
         let listeners =
             at(&message, "sockets").as_array().into_iter().flatten().filter_map(&mut handed).collect();

@@ -56,10 +56,18 @@ impl Held {
 /// The sockets of an address that a program before this one accepted on.
 #[derive(Debug)]
 pub struct Handed {
-    /// The address as it was configured.
+    /// The address as a configuration has it now.
     pub address: String,
     /// The sockets, and where they really listen.
     pub bound: Bound,
+}
+
+impl Handed {
+    /// Those of an address as somebody else has it: of a unix socket that may be another spelling.
+    pub fn new(address: &str, bound: Bound) -> Self {
+        let unix = address.strip_prefix("unix:").map(|path| ListenAddress::unix(path.as_ref()));
+        Self { address: unix.map_or_else(|| address.to_owned(), |unix| unix.to_string()), bound }
+    }
 }
 
 /// What a generation needs, bound; dropped, it closes what is new.
@@ -409,5 +417,20 @@ mod tests {
         sockets.take_over(&snapshot);
         assert_eq!(mode(), 0o660);
         fs::remove_file(path).unwrap();
+    }
+
+    /// A version before this one has paths as the file does: the upgrade was refused, since the address was in use.
+    #[test]
+    fn handed_address_is_written_as_configurations_have_it() {
+        for (written, expected) in [
+            ("unix:/run//web.sock", "unix:/run/web.sock"),
+            ("unix:/run/./web.sock", "unix:/run/web.sock"),
+            ("unix:/run/web.sock", "unix:/run/web.sock"),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("udp:[::1]:53", "udp:[::1]:53"),
+        ] {
+            let bound = Bound { sockets: Vec::new(), address: written.into(), owner: Owner::Before };
+            assert_eq!(Handed::new(written, bound).address, expected);
+        }
     }
 }
