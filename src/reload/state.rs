@@ -255,6 +255,8 @@ mod tests {
             assert!(!is_for_good(listener, route, more), "{listener} {route} {more}");
         }
         assert!(is_for_good("", answer, "[[nonsense]]"));
+        // What is missing may come, and yet the text will not be good.
+        assert!(is_for_good(pair, answer, "= ="));
         assert!(is_for_good("", "upstream = \"nowhere\"", ""));
         assert!(is_for_good("", answer, "[admin]\ntoken_file = \"env:POINTSMAN_NO_SUCH_VARIABLE\""));
         fs::remove_dir_all(&folder).unwrap();

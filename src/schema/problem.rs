@@ -102,7 +102,7 @@ pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
     /// Whether something is not to be had on this machine now. Only without that it can be said that the text is wrong: what
-    /// else there is may come of it.
+    /// else there is may come of it. Of a text with syntax errors it is not said.
     pub fn has_lacking(&self) -> bool {
         self.0.iter().any(|problem| problem.is_lacking)
     }

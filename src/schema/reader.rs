@@ -76,9 +76,10 @@ impl<'s> Reader<'s> {
         let mut seen = HashSet::new();
         self.problems.retain(|(place, message, _)| seen.insert((*place, message.clone())));
         self.problems.sort_by_key(|(place, ..)| place.start);
-        let (source, lacking) = (self.source, self.lacking);
+        let (source, lacking, recovered) = (self.source, self.lacking, self.recovered);
         let at = |(place, message, hint): (Place, String, Option<String>)| {
-            let is_lacking = lacking.contains(&(place, message.clone()));
+            // Whatever may come, a text with syntax errors will not be good.
+            let is_lacking = !recovered && lacking.contains(&(place, message.clone()));
             Problem { is_lacking, ..Problem::at(source, place, message, hint) }
         };
         Problems(self.problems.into_iter().map(at).collect())
