@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use super::{
     bind::{self, Bound},
     listener_sockets::Handed,
+    socket_files::NewFile,
 };
 use crate::config::{Config, listen::ListenAddress};
 
@@ -56,20 +57,31 @@ pub type Held = Option<(ListenAddress, Bound)>;
 /// The sockets of the first generation: those of the program before, or of a service manager, where the address is the
 /// same. The error is for people.
 pub fn first(config: &Config, handed: Each<Option<Handed>>) -> Result<Each<Held>, String> {
-    addresses(config).zip(handed).try_map(|(address, handed)| {
+    let mut files = Vec::new();
+    let held = addresses(config).zip(handed).try_map(|(address, handed)| {
         let Some(address) = address else { return Ok(None) };
         let handed = handed.filter(|handed| handed.address == address.to_string());
         let bound = handed.map_or_else(|| bind(address), |handed| Ok(handed.bound))?;
-        Ok(Some((address.clone(), bound)))
-    })
+        files.push(NewFile::of(address, bound.owner));
+        Ok::<Held, String>(Some((address.clone(), bound)))
+    })?;
+    // Where the second cannot be had, that of the first goes.
+    files.into_iter().for_each(NewFile::keep);
+    Ok(held)
 }
 
-/// New sockets, where the address is another. The error is for people.
-pub fn next(before: &Config, next: &Config) -> Result<Each<Option<Bound>>, String> {
-    addresses(before).zip(addresses(next)).try_map(|(old, new)| match new {
-        Some(new) if old != Some(new) => bind(new).map(Some),
+/// New sockets, where the address is another, and their files, to be kept once they are used. The error is for people.
+pub fn next(before: &Config, next: &Config) -> Result<(Each<Option<Bound>>, Vec<NewFile>), String> {
+    let mut files = Vec::new();
+    let new = addresses(before).zip(addresses(next)).try_map(|(old, new)| match new {
+        Some(new) if old != Some(new) => {
+            let bound = bind(new)?;
+            files.push(NewFile::of(new, bound.owner));
+            Ok::<Option<Bound>, String>(Some(bound))
+        }
         Some(_) | None => Ok(None),
-    })
+    })?;
+    Ok((new, files))
 }
 
 fn bind(address: &ListenAddress) -> Result<Bound, String> {

@@ -263,14 +263,13 @@ fn bind_unix(path: &Path, workers: usize, access: SocketAccess) -> io::Result<Bo
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
     // Before it listens: until then nobody can connect.
-    if let Err(error) = permit(path, access) {
+    let listening = permit(path, access).and_then(|()| socket.listen(BACKLOG));
+    let again = |_| socket.try_clone().map(OwnedFd::from);
+    let sockets = listening.and_then(|()| (0..workers).map(again).collect::<io::Result<Vec<_>>>());
+    if sockets.is_err() {
         let _ = fs::remove_file(path);
-        return Err(error);
     }
-    socket.listen(BACKLOG)?;
-    let sockets = (0..workers).map(|_| Ok(OwnedFd::from(socket.try_clone()?)));
-    let (sockets, address) = (sockets.collect::<io::Result<_>>()?, format!("unix:{}", path.display()));
-    Ok(Bound { sockets, address, owner: Owner::Own })
+    Ok(Bound { sockets: sockets?, address: format!("unix:{}", path.display()), owner: Owner::Own })
 }
 
 /// Whether a socket's file is of a program that is gone: only then does nobody listen there. One whose queue is full is

@@ -17,7 +17,7 @@ use super::{
     bind::{self, Bound, Manner, Owner},
     defer,
     mailbox::{Change, SocketId},
-    socket_files::SocketFiles,
+    socket_files::{NewFile, SocketFiles},
 };
 use crate::{
     config::listen::{ListenAddress, ListenerConf},
@@ -70,7 +70,7 @@ impl Handed {
     }
 }
 
-/// What a generation needs, bound; dropped, it closes what is new.
+/// What a generation needs, bound; dropped, it closes what is new and removes its files.
 #[derive(Debug, Default)]
 pub struct Acquired {
     kept: HashSet<SocketId>,
@@ -86,13 +86,15 @@ struct New {
     name: String,
     address: ListenAddress,
     bound: Bound,
+    file: NewFile,
     /// Other descriptors of the same, for the workers.
     for_workers: Vec<OwnedFd>,
 }
 
 impl New {
     fn bound(slot: ListenerId, name: String, address: ListenAddress, bound: Bound) -> Self {
-        Self { slot, name, address, bound, for_workers: Vec::new() }
+        let file = NewFile::of(&address, bound.owner);
+        Self { slot, name, address, bound, file, for_workers: Vec::new() }
     }
 }
 
@@ -264,8 +266,9 @@ impl Sockets {
             }
             changes.iter_mut().for_each(|change| change.close.push(held.id));
         }
-        for New { slot, name, address, bound, for_workers } in new {
+        for New { slot, name, address, bound, file, for_workers } in new {
             self.last_id += 1;
+            file.keep();
             let held = Held { id: self.last_id, slot, name, address, bound };
             if let ListenAddress::Unix(path) = &held.address {
                 self.files.add(path, held.bound.owner);

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::bind::Owner;
+use crate::config::listen::ListenAddress;
 
 /// Device and number of a file: who bound its path after us has another one there.
 type Identity = (u64, u64);
@@ -83,6 +84,34 @@ impl SocketFiles {
     }
 }
 
+/// The file of a socket that was bound for something that may come to nothing: dropped, it is removed, since nobody shall
+/// queue up at a socket that nobody accepts on.
+#[derive(Debug)]
+pub struct NewFile(Option<(PathBuf, Identity)>);
+
+impl NewFile {
+    /// That of a socket which was just bound; none where there is no file, or it is another's.
+    pub fn of(address: &ListenAddress, owner: Owner) -> Self {
+        let path = match (address, owner) {
+            (ListenAddress::Unix(path), Owner::Own) => Some(path),
+            (ListenAddress::Unix(_), Owner::Before | Owner::Manager)
+            | (ListenAddress::Tcp(_) | ListenAddress::Udp(_), _) => None,
+        };
+        Self(path.and_then(|path| Some((path.clone(), identity(path)?))))
+    }
+
+    /// Leaves it there: the socket is used.
+    pub fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(|(path, known)| remove(&path, known));
+    }
+}
+
 fn remove(path: &Path, known: Identity) {
     if identity(path) == Some(known) {
         // It may be gone meanwhile, or its folder be read-only: it then stays, and can be bound over.
@@ -147,6 +176,29 @@ mod tests {
         files.remove(&paths[0]);
         files.take_over();
         assert_eq!(are_there(), [false, false, true]);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn new_file_goes_unless_kept_or_made_anew() {
+        let folder = std::env::temp_dir().join(format!("pointsman-new-files-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("web.sock");
+        let address = ListenAddress::Unix(path.clone());
+        fs::write(&path, "").unwrap();
+        NewFile::of(&address, Owner::Own).keep();
+        drop([Owner::Before, Owner::Manager].map(|owner| NewFile::of(&address, owner)));
+        let new = NewFile::of(&address, Owner::Own);
+        assert!(path.exists());
+        drop(new);
+        assert!(!path.exists());
+        // Another program made it anew, beside the old one, so that the number differs.
+        fs::write(&path, "").unwrap();
+        let new = NewFile::of(&address, Owner::Own);
+        fs::write(folder.join("new"), "").unwrap();
+        fs::rename(folder.join("new"), &path).unwrap();
+        drop(new);
+        assert!(path.exists());
         fs::remove_dir_all(folder).unwrap();
     }
 }

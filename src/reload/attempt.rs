@@ -27,6 +27,7 @@ use crate::{
         admin_sockets::{self, Held},
         bind::Bound,
         listener_sockets,
+        socket_files::NewFile,
     },
     runtime::{
         addresses::Addresses,
@@ -165,7 +166,7 @@ impl Engine {
             .sockets
             .acquire(&prepared.snapshot, self.mailboxes.workers())
             .map_err(|failure| lacking(late((&prepared.text, &path), &prepared.included, failure)))?;
-        let admin = admin_sockets::next(&before.config, next).map_err(whole)?;
+        let (admin, new_files) = admin_sockets::next(&before.config, next).map_err(whole)?;
         let dup = |bound: &Option<Bound>| bound.as_ref().map(Bound::try_clone).transpose();
         let served = admin.as_ref().try_map(dup).map_err(|error| whole(error.to_string()))?;
         let log = (before.config.log.access != next.log.access).then(|| sink(&next.log.access));
@@ -189,6 +190,7 @@ impl Engine {
             self.log.switch(log);
         }
         let addresses = admin_sockets::addresses(next);
+        new_files.into_iter().for_each(NewFile::keep);
         keep(&mut self.admin.whole, addresses.whole, admin.whole);
         keep(&mut self.admin.metrics, addresses.metrics, admin.metrics);
         self.names.clone_from(&prepared.names);

@@ -76,6 +76,15 @@ mod tests {
             tried(&unix).unwrap();
             assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
         }
+        // Nor where what comes behind a socket cannot be had.
+        let listener = format!("[[listener]]\nname = \"taken\"\naddress = \"{held}\"");
+        let metrics =
+            format!("[admin]\naddress = \"{}\"\n[admin.metrics]\naddress = \"{held}\"", file("admin.sock"));
+        for more in [listener, metrics] {
+            let said = tried(&loaded(&file("web.sock"), &more)).unwrap_err();
+            assert!(said.contains(&format!("cannot listen on {held}")), "{said}");
+            assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "{more}");
+        }
         fs::remove_dir_all(&folder).unwrap();
     }
 }
