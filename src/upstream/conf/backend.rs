@@ -126,8 +126,8 @@ impl Value for Address {
         }
         if let Some(name) = text.strip_prefix("srv:") {
             let labels: Vec<&str> = name.split('.').collect();
-            let service = labels.iter().take(2).all(|label| label.starts_with('_') && label.len() > 1);
-            if !service || labels.len() < 3 || !is_dns_name(name) {
+            let is_service = labels.iter().take(2).all(|label| label.starts_with('_') && label.len() > 1);
+            if !is_service || labels.len() < 3 || !is_dns_name(name) {
                 let message = format!("`{name}` is not an SRV name");
                 let hint = "write it as \"srv:_http._tcp.app.example.com\"";
                 reader.problem_with(node.place, message, hint);
