@@ -27,8 +27,6 @@ pub struct Peer {
     /// Whether its forwarding fields were believed when it was accepted (`trusted_proxies`); for a request ask the
     /// exchange's facts, since a reload may have taken that away.
     pub is_trusted: bool,
-    /// It is this program itself, which asks whether it serves: there is no line and no count of it.
-    pub is_probe: bool,
     /// Facts of TLS, on an `https` listener.
     pub tls: Option<Box<TlsFacts>>,
     /// What its listener says of Via.
@@ -47,6 +45,15 @@ pub struct SeenByPeer {
 }
 
 impl Peer {
+    /// What stands for the address of this program itself.
+    pub const OWN: &str = "-";
+
+    /// Whether it is this program itself, which asks whether it serves: there is no line and no count of that. A field of its
+    /// own would make each connection's larger.
+    pub fn is_own(&self) -> bool {
+        *self.text == *Self::OWN
+    }
+
     /// Whether its address is known. The other end of a unix socket has none, and nobody connects from the unspecified one.
     pub fn has_address(&self) -> bool {
         !self.address.is_unspecified()
@@ -71,7 +78,6 @@ impl Default for Peer {
             proxy_tlvs: Box::default(),
             text: "".into(),
             is_trusted: false,
-            is_probe: false,
             tls: None,
             via: Via::Own,
             seen: None,

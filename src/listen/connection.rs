@@ -297,7 +297,7 @@ fn peer(listener: &Listener, (source, destination, proxy_tlvs): Ends, tls: Optio
     let (address, port) = (source.ip(), source.port());
     let (text, is_trusted) = (address.to_string().into(), listener.trusts(address));
     let via = listener.conf.via.clone();
-    Peer { address, port, destination, proxy_tlvs, text, is_trusted, tls, via, seen: None, is_probe: false }
+    Peer { address, port, destination, proxy_tlvs, text, is_trusted, tls, via, seen: None }
 }
 
 /// Reads a PROXY header, which must be there; `None` when there is none in time. Exactly the header is taken, so that what follows, be it TLS, is whole.

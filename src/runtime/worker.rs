@@ -257,7 +257,7 @@ impl Worker {
 
     /// The end of an HTTP exchange: its log line, its counts, its memory back.
     pub fn finish(&self, mut exchange: Box<Exchange>, snapshot: &WorkerSnapshot, slot: ListenerId) {
-        if exchange.facts.peer.is_probe {
+        if exchange.facts.peer.is_own() {
             return self.give_back(exchange);
         }
         let took = Moment::now().since(exchange.facts.started);
