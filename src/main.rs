@@ -24,6 +24,7 @@ fn main() -> ExitCode {
 fn run(file: File) -> Result<(), Failure> {
     let _written_at_the_end = LastLines;
     start::leave_huge_pages();
+    start::raise_descriptor_limit();
     let activated = Activated::take();
     let origin = Origin::of_process();
     let before = start::take_over()?;
@@ -31,16 +32,12 @@ fn run(file: File) -> Result<(), Failure> {
     let is_json = start::is_json(&file);
     let result = start::load(file).and_then(|loaded| {
         let loaded = match &before {
-            None => start::servable(loaded, |loaded| {
-                // As the start itself has it: each address takes a descriptor for each worker.
-                start::raise_descriptor_limit(&loaded.config);
-                app::rehearse(loaded, &activated)
-            }),
+            None => start::servable(loaded, |loaded| app::rehearse(loaded, &activated)),
             // Where this one does not come to serve, that one goes on.
             Some(_) => loaded,
         };
         start::begin_log(&loaded.config.log)?;
-        start::raise_descriptor_limit(&loaded.config);
+        start::log_descriptor_limit(&loaded.config);
         start::log_notes(&loaded.config);
         app::run(loaded, before, activated, origin).map_err(Failure::new)
     });

@@ -95,18 +95,22 @@ pub fn log_notes(conf: &Config) {
     config::notes(conf).iter().for_each(|note| tracing::warn!("{note}"));
 }
 
-/// Raises the limit on open descriptors as far as is allowed, and warns when the connections that the
-/// listeners may have do not fit.
-pub fn raise_descriptor_limit(config: &Config) {
-    let before = getrlimit(Resource::Nofile);
-    let wanted = Rlimit { current: before.maximum, maximum: before.maximum };
-    if before.current != before.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, wanted)
-    {
-        tracing::warn!("cannot raise the limit on open descriptors: {error}");
+/// Raises the limit on open descriptors as far as is allowed. It comes before all else: how many of them connections leave
+/// alone goes by the limit that the first one meets, which may be one to a store.
+pub fn raise_descriptor_limit() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // Where it stays as it is, that is said once there is a log.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// Warns when the connections that the listeners may have do not fit into the limit on open descriptors.
+pub fn log_descriptor_limit(config: &Config) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        tracing::warn!("cannot raise the limit on open descriptors");
     }
     let needed = descriptors_needed(config);
-    match getrlimit(Resource::Nofile).current {
+    match limit.current {
         Some(limit) if limit < needed => tracing::warn!(
             limit,
             needed,

@@ -71,7 +71,8 @@ pub(super) fn demo() -> Status {
     let loaded = config::load_file(&file).map_err(Failure::new)?;
     let written_at_the_end = LastLines;
     start::begin_log(&loaded.config.log)?;
-    start::raise_descriptor_limit(&loaded.config);
+    start::raise_descriptor_limit();
+    start::log_descriptor_limit(&loaded.config);
     print(&guide::guide(&place, &command(), &file));
     app::run(loaded, None, Activated::default(), None).map_err(Failure::new)?;
     drop(written_at_the_end);
