@@ -1,7 +1,5 @@
 //! What a request is found by in the cache of its route, and the present as caches count time.
 
-use xxhash_rust::xxh3::xxh3_128;
-
 use super::{forwarded, misleading};
 use crate::{
     cache::{date::Date, key::Key, store::Cache},
@@ -164,16 +162,24 @@ fn told_apart(key: Key, fields: &Fields) -> Key {
             || begins(b"sec-fetch-")
             || HARMLESS.iter().any(|name| field.name.eq_ignore_ascii_case(name))
     };
-    let (mut sum, mut text) = (0_u128, Vec::new());
-    for field in fields.iter().filter(|field| !is_harmless(field)) {
-        text.clear();
-        text.extend(field.name.iter().map(u8::to_ascii_lowercase));
-        text.push(0);
-        text.extend_from_slice(field.value);
-        // In whatever order they come.
-        sum = sum.wrapping_add(xxh3_128(&text));
+    let mut told: Vec<(Vec<u8>, &[u8])> = fields
+        .iter()
+        .filter(|field| !is_harmless(field))
+        .map(|field| (field.name.to_ascii_lowercase(), field.value))
+        .collect();
+    if told.is_empty() {
+        return key;
     }
-    if sum == 0 { key } else { key.with("fields that tell clients apart", format!("{sum:032x}").as_bytes()) }
+    // In whatever order fields come; values of one name are a list, and its order may mean something.
+    told.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let mut text = Vec::new();
+    for (name, value) in told {
+        // As they are, and no hash of them: who may choose fields finds some whose hashes make what another's make.
+        text.extend_from_slice(&name);
+        text.extend_from_slice(format!(":{}:", value.len()).as_bytes());
+        text.extend_from_slice(value);
+    }
+    key.with("fields that tell clients apart", &text)
 }
 
 #[cfg(test)]
@@ -329,6 +335,24 @@ mod tests {
         let added = &[("x-forwarded-prefix", "/app")];
         assert_eq!(key_on(pages, false, added), key_on(pages, true, added), "whoever asks");
         assert_eq!(key_on(pages, false, &[("x-forwarded-proto", "ftp")]), key_on(pages, false, &[]));
+    }
+
+    /// A sum of hashes can be made to be what another request's is, and then one gets what was answered to the other.
+    #[test]
+    fn what_tells_clients_apart_is_in_the_key_itself() {
+        let of = |fields: &[(&str, &str)]| key_on("collapse = true", false, fields);
+        let has = |key: &Key, part: &[u8]| key.text().windows(part.len()).any(|window| window == part);
+        let fields = [("Cookie", "a=b"), ("HX-Request", "true"), ("x-api-key", "one"), ("X-Api-Key", "two")];
+        let key = of(&fields);
+        for part in [&b"cookie:3:a=b"[..], b"hx-request:4:true", b"x-api-key:3:onex-api-key:3:two"] {
+            assert!(has(&key, part), "{key:?}");
+        }
+        let [cookie, htmx, one, two] = fields;
+        assert_eq!(of(&[one, htmx, two, cookie]), key, "in whatever order");
+        assert_ne!(of(&[cookie, htmx, two, one]), key, "the order of one's values may mean something");
+        assert_ne!(of(&[("x-a", "1"), ("x-b", "2")]), of(&[("x-a", "1x-b:1:2")]));
+        assert_ne!(of(&[("x-a", "")]), of(&[]), "an empty one is there");
+        assert!(!of(&[("User-Agent", "a"), ("Accept-Language", "de")]).has_fields(), "who is like others");
     }
 
     /// Else what the one value got it is the other's: the route sets the field, and the proxy says what is in it.
