@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{
     disk_lookup,
     origin::{NotShared, OriginReply, OriginRequest, StoredUpdate, Update},
-    request::{ServedFrom, on_error},
+    request::{ServedFrom, key_with_credentials, on_error},
 };
 use crate::{
     cache::{
@@ -219,9 +219,25 @@ fn apply_on_disk(
     }
 }
 
+/// Remembers that an answer is for one request only, of which it `has_credentials` or not. One to a request with
+/// credentials says nothing of those without, nor of what is stored for them.
+pub(super) fn remember(
+    cache: &Arc<Cache>,
+    (key, has_credentials): (&Key, bool),
+    stored: Option<&Stored>,
+    why: NotShared,
+    status: u16,
+) {
+    if has_credentials {
+        note(cache, &key_with_credentials(key), None, why, status);
+    } else {
+        note(cache, key, stored, why, status);
+    }
+}
+
 /// Remembers that an answer is for one request only: nobody is to wait for such another, and what was stored before it
 /// holds no more.
-pub(super) fn note(cache: &Arc<Cache>, key: &Key, stored: Option<&Stored>, why: NotShared, status: u16) {
+fn note(cache: &Arc<Cache>, key: &Key, stored: Option<&Stored>, why: NotShared, status: u16) {
     if !why.is_of_response() {
         return;
     }

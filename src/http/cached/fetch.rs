@@ -9,12 +9,12 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    conclude::{Conclusion, Lead, conclude, note},
+    conclude::{Conclusion, Lead, conclude, remember},
     disk_lookup::{self, DiskLookup},
     fill_sink::fill,
     origin::{self, NotShared, OriginReply, OriginRequest},
     peer::{self, Owner},
-    request::{CacheRequest, Miss, ServedFrom},
+    request::{CacheRequest, Miss, ServedFrom, has_credentials},
 };
 use crate::{
     cache::{
@@ -171,6 +171,9 @@ impl Fetch {
         let snapshot = self.snapshot.clone();
         let route = self.exchange.facts.route.and_then(|index| snapshot.shared.routes.get(index));
         let route = route.map(|route| &**route);
+        // A refresh goes out as the request that found it stale, with what that has.
+        let is_personal =
+            !self.cache.conf.collapse.credentials && has_credentials(&self.exchange.request.fields);
         let is_conditional = origin::prepare((&self.cache, route), &mut self.exchange, stored.as_ref());
         let reply = self.ask(&source, is_conditional).await;
         let key = source.key().clone();
@@ -186,7 +189,7 @@ impl Fetch {
             Conclusion::Shared { head, answer, lead } => self.share(head, answer, lead).await,
             Conclusion::Own { answer, why, lead } => {
                 let status = self.exchange.response.status;
-                note(&self.cache, &key, stored.as_ref(), why, status);
+                remember(&self.cache, (&key, is_personal), stored.as_ref(), why, status);
                 lead.release();
                 self.reply(FetchResult::Own { answer: Box::new(answer), why });
             }

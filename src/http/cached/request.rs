@@ -109,6 +109,11 @@ pub(super) fn has_credentials(request: &Fields) -> bool {
     request.has(Known::Authorization) || request.has(Known::Cookie)
 }
 
+/// What the answers to requests with credentials are remembered by, where they are for one request only.
+pub(super) fn key_with_credentials(key: &Key) -> Key {
+    key.clone().with("credentials", b"")
+}
+
 /// How a stored response may be served without a question to the origin, if it may.
 pub(super) fn usable(freshness: &Freshness, control: &RequestControl) -> Option<Verdict> {
     match freshness.verdict(control, now()) {

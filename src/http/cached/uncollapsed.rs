@@ -6,12 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    conclude::{Conclusion, Lead, apply, conclude, note},
+    conclude::{Conclusion, Lead, apply, conclude, remember},
     disk_lookup::{self, DiskLookup},
     fill_sink::fill,
     hit::hit,
     origin::{self, NotShared, OriginReply, OriginRequest},
-    request::{CacheRequest, Miss, has_credentials},
+    request::{CacheRequest, Miss, has_credentials, key_with_credentials},
     send::{send_fetched, send_stored},
 };
 use crate::{
@@ -19,7 +19,6 @@ use crate::{
         date::Date,
         fill::{self, Mark},
         freshness::Times,
-        key::Key,
         status::{CacheStatus, Forward},
         stored::Stored,
         validate::{HeadEffect, head_effect, is_not_modified, not_modified_fields},
@@ -61,7 +60,8 @@ pub(super) async fn fetch<D: Downstream>(
     let is_plain = is_plain(request, &miss, exchange);
     let mut reply = ask(request, &miss, is_plain, exchange, client).await;
     if let (false, Ok(OriginReply::Own { why, .. })) = (is_plain, &reply) {
-        remember(request, miss.stored.as_ref(), *why, exchange);
+        let key = (&request.key, has_credentials(&exchange.request.fields));
+        remember(request.cache, key, miss.stored.as_ref(), *why, exchange.response.status);
         if wants_part(exchange) {
             // The backend's connection, and its place, are given back before it is asked again.
             drop(reply);
@@ -121,27 +121,12 @@ fn is_plain(request: &CacheRequest<'_>, miss: &Miss, exchange: &Exchange) -> boo
     let is_own = || {
         fields.has(Known::Authorization)
             || hit_for_miss.has(&request.key, now)
-            || (has_credentials(fields) && hit_for_miss.has(&key_with_credentials(request), now))
+            || (has_credentials(fields) && hit_for_miss.has(&key_with_credentials(&request.key), now))
     };
     !request.cache.is_storing
         || request.is_head
         || request.control.no_store
         || (miss.stored.is_none() && is_own())
-}
-
-/// Remembers that an answer is for this request only. One to a request with credentials says nothing of those
-/// without, nor of what is stored for them.
-fn remember(request: &CacheRequest<'_>, stored: Option<&Stored>, why: NotShared, exchange: &Exchange) {
-    let status = exchange.response.status;
-    if has_credentials(&exchange.request.fields) {
-        note(request.cache, &key_with_credentials(request), None, why, status);
-    } else {
-        note(request.cache, &request.key, stored, why, status);
-    }
-}
-
-fn key_with_credentials(request: &CacheRequest<'_>) -> Key {
-    request.key.clone().with("credentials", b"")
 }
 
 /// Has the body stored by a task of its own, and reads it from there like others do.

@@ -228,6 +228,45 @@ fn an_outgrown_refresh_does_not_wait_for_a_reader() {
     });
 }
 
+/// Else one client that is logged in takes from all others what they share.
+#[test]
+fn a_refresh_that_is_for_one_leaves_what_is_stored() {
+    run(async || {
+        let routes = "[[cache]]\nname = \"pages\"\nmemory = \"1MiB\"\nstale_while_revalidate = \"1h\"\n\
+            [[route]]\nname = \"cached\"\nupstream = \"app\"\ncache = \"pages\"\n";
+        let stale: &[Act] =
+            &[Act::Send(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=0\r\nContent-Length: 5\r\n\r\nhello")];
+        for own in ["Set-Cookie: s=1\r\nCache-Control: max-age=0", "Cache-Control: private"] {
+            let stage = Stage::new("", routes, stale);
+            let own = format!("HTTP/1.1 200 OK\r\n{own}\r\nContent-Length: 5\r\n\r\nalice");
+            let second = asked_again(&stage, &[Act::Send(own.leak().as_bytes())], "Cookie: a=b\r\n").await;
+            assert!(second.ends_with("\r\n\r\nhello"), "what is stale is served at once: {second}");
+            is_refreshed(&stage, 2).await;
+            stage.script(&[Act::Send(
+                b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 5\r\n\r\nworld",
+            )]);
+            let third = get(&stage, "").await;
+            assert!(third.ends_with("\r\n\r\nhello"), "it is there still: {third}");
+            assert!(field(&third, "cache-status").unwrap().starts_with("pointsman; hit"), "{third}");
+            is_refreshed(&stage, 3).await;
+            assert!(get(&stage, "").await.ends_with("\r\n\r\nworld"));
+            stage.assert_all_is_given_back("refreshes").await;
+        }
+    });
+}
+
+/// Waits until the backend was asked so often, and nothing is fetched any more. The clock is paused.
+async fn is_refreshed(stage: &Stage, asked: usize) {
+    let is_under_way = || stage.backend.requests.borrow().len() < asked || stage.worker.is_fetching();
+    for _ in 0..10_000 {
+        if !is_under_way() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("nothing was fetched, or it did not end");
+}
+
 #[test]
 fn a_416_is_not_stored_for_the_whole() {
     run(async || {
