@@ -114,13 +114,13 @@ impl<'a> EntityTag<'a> {
 }
 
 /// Whether the client has what would be served, so that 304 is the answer (RFC 9111 §4.3.2, RFC 9110
-/// §13.2.2). `status` and `stored` are of the response that would be served, which came at `received`.
+/// §13.2.2). `status` and `response` are of what would be served, which came at `received`, and `is_stored` or goes by.
 pub fn is_not_modified(
     method: &Method,
     request: &Fields,
     status: u16,
-    stored: &Fields,
-    received: Date,
+    response: &Fields,
+    (received, is_stored): (Date, bool),
 ) -> bool {
     // RFC 9110 §13.2.1: conditions are evaluated only where the answer without them would be a 2xx; a cache
     // evaluates for 200 and 206 (RFC 9111 §4.3.2).
@@ -129,15 +129,18 @@ pub fn is_not_modified(
     }
     if request.known(Known::IfNoneMatch).is_some() {
         // §13.2.2: with If-None-Match, If-Modified-Since is ignored even where the tags do not match.
-        return matches_none_match(request, stored);
+        return matches_none_match(request, response);
     }
     let mut since = request.all_known(Known::IfModifiedSince);
     let (Some(value), None) = (since.next(), since.next()) else { return false };
     // §13.1.3: ignored "if the received value is not a valid HTTP-date".
     let Some(since) = Date::parse(value, received) else { return false };
-    // RFC 9111 §4.3.2: without Last-Modified, Date or the time that the response was received is taken.
-    let modified = stored.known(Known::LastModified).and_then(|value| Date::parse(value, received));
-    modified.unwrap_or_else(|| date_of(stored, received)) <= since
+    let modified = response.known(Known::LastModified).and_then(|value| Date::parse(value, received));
+    // RFC 9111 §4.3.2: without Last-Modified, Date or the time that the response was received is taken, of what is stored.
+    // Of another that says only that the origin answered just now.
+    modified
+        .or_else(|| is_stored.then(|| date_of(response, received)))
+        .is_some_and(|modified| modified <= since)
 }
 
 /// RFC 9110 §13.1.2: weak comparison; `*` matches whatever is stored. A list that is broken matches by what

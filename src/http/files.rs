@@ -171,7 +171,7 @@ fn answer(tree: &Tree, found: &Found, exchange: &mut Exchange) -> Part {
     if !precondition::holds(&request.fields, fields, now) {
         response.status = 412;
         part.end = Some(0);
-    } else if is_not_modified(&request.method, &request.fields, 200, fields, now) {
+    } else if is_not_modified(&request.method, &request.fields, 200, fields, (now, false)) {
         response.status = 304;
         response.fields = not_modified_fields(fields);
     } else {

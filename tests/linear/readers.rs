@@ -124,13 +124,25 @@ const READERS: &[Reader] = &[
         Extent::of(&Method::Get, &request, &field("etag", b"\"a\""), 1000, NOW);
     }),
     ("If-None-Match", VALUES, &["", "\"", "W/\"x\","], |value| {
-        is_not_modified(&Method::Get, &field("if-none-match", value), 200, &field("etag", b"\"y\""), NOW);
+        is_not_modified(
+            &Method::Get,
+            &field("if-none-match", value),
+            200,
+            &field("etag", b"\"y\""),
+            (NOW, true),
+        );
     }),
     ("ETag", VALUES, &["", "\"", "W/\""], |value| {
         make_conditional(&mut Fields::default(), [&field("etag", value)].into_iter());
     }),
     ("If-Modified-Since", VALUES, &["", "Sun, 06 Nov "], |value| {
-        is_not_modified(&Method::Get, &field("if-modified-since", value), 200, &Fields::default(), NOW);
+        is_not_modified(
+            &Method::Get,
+            &field("if-modified-since", value),
+            200,
+            &Fields::default(),
+            (NOW, true),
+        );
     }),
     ("date", VALUES, &["", "Sun, 06 Nov 1994 ", "Sunday, 06-Nov-94 "], |value| {
         Date::parse(value, NOW);

@@ -21,7 +21,7 @@ fn at(seconds: i64) -> String {
 }
 
 fn not_modified(request: &[(&str, &str)], stored: &[(&str, &str)]) -> bool {
-    is_not_modified(&Method::Get, &fields(request), 200, &fields(stored), NOW)
+    is_not_modified(&Method::Get, &fields(request), 200, &fields(stored), (NOW, true))
 }
 
 #[test]
@@ -143,10 +143,23 @@ fn without_last_modified_the_date_or_the_arrival_counts() {
     assert!(!not_modified(&[("If-Modified-Since", &at(-1))], &[]));
 }
 
+/// Else a date that is far off makes nothing of whatever the origin sends to one client.
+#[test]
+fn date_alone_says_nothing_of_what_is_not_stored() {
+    let since = fields(&[("If-Modified-Since", &at(1000))]);
+    let answer = |response: &[(&str, &str)]| {
+        [true, false].map(|is| is_not_modified(&Method::Get, &since, 200, &fields(response), (NOW, is)))
+    };
+    assert_eq!(answer(&[("Date", &at(0))]), [true, false]);
+    assert_eq!(answer(&[]), [true, false]);
+    assert_eq!(answer(&[("Last-Modified", &at(0))]), [true, true]);
+    assert_eq!(answer(&[("Last-Modified", &at(1001))]), [false, false]);
+}
+
 #[test]
 fn conditions_apply_to_get_and_head_of_200_only() {
     let request = fields(&[("If-None-Match", "*")]);
-    let answer = |method, status| is_not_modified(&method, &request, status, &Fields::default(), NOW);
+    let answer = |method, status| is_not_modified(&method, &request, status, &Fields::default(), (NOW, true));
     assert!(answer(Method::Get, 200) && answer(Method::Head, 200));
     assert!(!answer(Method::Post, 200) && !answer(Method::Get, 404) && !answer(Method::Get, 301));
 }
@@ -318,11 +331,11 @@ proptest! {
         for name in ["if-none-match", "if-range", "etag", "last-modified", "date"] {
             both.push(name, &bytes);
         }
-        let _ = (is_not_modified(&Method::Get, &both, 200, &both, NOW), if_range_holds(&both, &both, NOW));
+        let _ = (is_not_modified(&Method::Get, &both, 200, &both, (NOW, true)), if_range_holds(&both, &both, NOW));
         let _ = updated_by(&both, &[(&both, NOW)]);
         both.remove("if-none-match");
         both.push("if-modified-since", &bytes);
-        let _ = is_not_modified(&Method::Get, &both, 200, &both, NOW);
+        let _ = is_not_modified(&Method::Get, &both, 200, &both, (NOW, true));
     }
 }
 

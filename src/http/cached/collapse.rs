@@ -113,7 +113,7 @@ async fn lead<D: Downstream>(
             if wants_part(exchange) {
                 return Ok(Step::Alone);
             }
-            send_own(request, (*answer, why), miss.why, exchange, client).await?;
+            send_own(request, (*answer, why), (miss.why, false), exchange, client).await?;
         }
         FetchResult::Failed(error) => return Err(error),
     }

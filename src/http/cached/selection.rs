@@ -28,10 +28,15 @@ pub(in crate::http) const OF_CONTENT: [&[u8]; 10] = [
 
 /// Answers the conditions and the range of the request: makes a 304, 206 or 416 of the head in `exchange.response`
 /// where that is the answer, and gives which bytes of the body go out. `length` is that of the whole body, which came
-/// at `received`.
-pub(super) fn select(exchange: &mut Exchange, length: Option<u64>, received: Date) -> Part {
+/// at `received`, and `is_stored` or only shared.
+pub(super) fn select(
+    exchange: &mut Exchange,
+    length: Option<u64>,
+    (received, is_stored): (Date, bool),
+) -> Part {
     let (request, response) = (&exchange.request, &mut exchange.response);
-    if is_not_modified(&request.method, &request.fields, response.status, &response.fields, received) {
+    let came = (received, is_stored);
+    if is_not_modified(&request.method, &request.fields, response.status, &response.fields, came) {
         response.status = 304;
         response.fields = not_modified_fields(&response.fields);
         return Part::whole(Some(0));

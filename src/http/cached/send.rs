@@ -34,7 +34,7 @@ pub(super) async fn send_stored<D: Downstream>(
     let head = stored.head();
     copy_head(head, exchange);
     let (age, received) = (head.freshness.age(now()), head.received);
-    let part = select(exchange, Some(stored.length()), received);
+    let part = select(exchange, Some(stored.length()), (received, true));
     let source = Source::Stored(part, stored, None);
     // What is said of the representation would let caches on the way keep this error for it.
     let age = (exchange.response.status != 416).then_some(age);
@@ -112,7 +112,7 @@ async fn send_fill<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<()> {
-    let part = select(exchange, head.length, head.entry.received);
+    let part = select(exchange, head.length, (head.entry.received, head.is_open));
     let age = age.filter(|_| exchange.response.status != 416);
     send(request, Source::Fill(part, reader), status, age, exchange, client).await
 }

@@ -57,7 +57,7 @@ pub(super) async fn fetch<D: Downstream>(
     }
     exchange.cache = Some(CacheResult::Miss);
     let asked = request.cache.store.fills.mark();
-    let is_plain = is_plain(request, &miss, exchange);
+    let mut is_plain = is_plain(request, &miss, exchange);
     let mut reply = ask(request, &miss, is_plain, exchange, client).await;
     if let (false, Ok(OriginReply::Own { why, .. })) = (is_plain, &reply) {
         let key = (&request.key, has_credentials(&exchange.request.fields));
@@ -65,7 +65,8 @@ pub(super) async fn fetch<D: Downstream>(
         if wants_part(exchange) {
             // The backend's connection, and its place, are given back before it is asked again.
             drop(reply);
-            reply = ask(request, &miss, true, exchange, client).await;
+            is_plain = true;
+            reply = ask(request, &miss, is_plain, exchange, client).await;
         }
     }
     let (context, cache, control) = (request.context, request.cache, &request.control);
@@ -83,7 +84,7 @@ pub(super) async fn fetch<D: Downstream>(
             if request.is_head {
                 compare(request, &miss, asked, exchange);
             }
-            send_own(request, (answer, why), miss.why, exchange, client).await
+            send_own(request, (answer, why), (miss.why, is_plain), exchange, client).await
         }
         Conclusion::Failed(error) => Err(error),
     }
@@ -178,26 +179,30 @@ fn compare(request: &CacheRequest<'_>, miss: &Miss, asked: Mark, exchange: &Exch
 pub(super) fn wants_part(exchange: &Exchange) -> bool {
     exchange.response.status == 200
         && exchange.request.fields.known(Known::Range).is_some()
-        && !has_it(exchange)
+        && !has_it(exchange, false)
 }
 
-/// Whether the client has what came already, by its conditions, which the origin was not asked.
-fn has_it(exchange: &Exchange) -> bool {
+/// Whether the client has what came already, by its conditions. Where the request went on `is_plain`, the origin knows
+/// them, and what it sends for a date is meant to be sent; a tag that is the same is the same.
+fn has_it(exchange: &Exchange, is_plain: bool) -> bool {
     let (request, response) = (&exchange.request, &exchange.response);
-    is_not_modified(&request.method, &request.fields, response.status, &response.fields, now())
+    if is_plain && !request.fields.has(Known::IfNoneMatch) {
+        return false;
+    }
+    is_not_modified(&request.method, &request.fields, response.status, &response.fields, (now(), false))
 }
 
-/// Sends an answer that is for this client alone. Where the client has it already by its conditions, it is told so, and
-/// the origin is not asked a second time for that.
+/// Sends an answer that is for this client alone, to a request that went on `is_plain`, or so that it could be shared. Where
+/// the client has it already by its conditions, it is told so, and the origin is not asked a second time for that.
 pub(super) async fn send_own<D: Downstream>(
     request: &CacheRequest<'_>,
     (answer, why): (Answer, NotShared),
-    forward: Forward,
+    (forward, is_plain): (Forward, bool),
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<()> {
     let status = CacheStatus { detail: Some(why.name()), ..CacheStatus::forwarded(forward) };
-    if !has_it(exchange) {
+    if !has_it(exchange, is_plain) {
         return proxy::deliver(request.context, answer, Some(status), exchange, client).await;
     }
     exchange.response.status = 304;

@@ -228,6 +228,51 @@ fn an_outgrown_refresh_does_not_wait_for_a_reader() {
     });
 }
 
+/// Else it gets nothing, whatever it has: the origin was asked as it asks, and has sent this.
+#[test]
+fn what_is_for_one_is_not_unchanged_by_its_date() {
+    run(async || {
+        let private =
+            b"HTTP/1.1 200 OK\r\nDate: Tue, 01 Sep 2026 00:00:00 GMT\r\nCache-Control: private\r\nContent-Length: 5\r\n\r\nhello";
+        let collapse = "[[route]]\nname = \"all\"\nupstream = \"app\"\ncollapse = true\n";
+        for (routes, fields) in [
+            (ROUTES, "Authorization: Basic a\r\n"),
+            (ROUTES, "Cookie: a=b\r\n"),
+            (ROUTES, ""),
+            (collapse, ""),
+        ] {
+            let stage = Stage::new("", routes, &[Act::Send(private)]);
+            let fields = format!("{fields}If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT\r\n");
+            // The second one goes on as it came, since the answer is known to be for one.
+            for _ in 0..2 {
+                let answer = get(&stage, &fields).await;
+                assert_eq!(status_of(&answer), "200", "{fields}: {answer}");
+                assert!(answer.ends_with("\r\n\r\nhello"), "{fields}: {answer}");
+            }
+        }
+    });
+}
+
+/// Nothing is stored there, and the backend's Date says that it has answered.
+#[test]
+fn what_is_only_shared_is_not_unchanged_by_its_date() {
+    run(async || {
+        let route = "[[route]]\nname = \"all\"\nupstream = \"app\"\ncollapse = true\n";
+        let script = [
+            Act::Wait(Duration::from_secs(1)),
+            Act::Send(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 5\r\n\r\nhello"),
+        ];
+        let stage = Stage::new("", route, &script);
+        let since = "If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT\r\n";
+        let answers = tokio::join!(get(&stage, since), get(&stage, since));
+        for answer in [&answers.0, &answers.1] {
+            assert_eq!(status_of(answer), "200", "{answer}");
+            assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+        }
+        assert_eq!(stage.backend.requests.borrow().len(), 1);
+    });
+}
+
 /// Else one client that is logged in takes from all others what they share.
 #[test]
 fn a_refresh_that_is_for_one_leaves_what_is_stored() {
