@@ -106,7 +106,7 @@ impl<'a> RouteContext<'a> {
 }
 
 /// Whether the response is a stream of events (WHATWG HTML §9.2).
-fn is_event_stream(exchange: &Exchange) -> bool {
+pub(super) fn is_event_stream(exchange: &Exchange) -> bool {
     const EVENTS: &[u8] = b"text/event-stream";
     let media = exchange.response.fields.known(Known::ContentType);
     media.and_then(|media| media.split_at_checked(EVENTS.len())).is_some_and(|(media, rest)| {

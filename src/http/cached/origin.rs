@@ -25,7 +25,7 @@ use crate::{
     http::{
         answer::Answer,
         cache_key::now,
-        context::{RequestPlan, RouteContext},
+        context::{RequestPlan, RouteContext, is_event_stream},
         misleading::{remove_misleading, remove_respelled},
         proxy,
     },
@@ -114,6 +114,8 @@ pub(super) enum NotShared {
     TooLarge,
     /// Its end is the end of the connection: whether it is whole cannot be known.
     NoEnd,
+    /// It is a stream of events: who joined it would get old ones, and it may be silent for longer than a fill waits.
+    Events,
 }
 
 impl NotShared {
@@ -123,6 +125,7 @@ impl NotShared {
             Self::Refused(refusal) => refusal.name(),
             Self::TooLarge => "too-large",
             Self::NoEnd => "no-end",
+            Self::Events => "event-stream",
         }
     }
 
@@ -130,7 +133,7 @@ impl NotShared {
     pub(super) fn is_of_response(self) -> bool {
         match self {
             Self::Refused(Refusal::Method | Refusal::RequestNoStore | Refusal::Authorization) => false,
-            Self::Refused(_) | Self::TooLarge | Self::NoEnd => true,
+            Self::Refused(_) | Self::TooLarge | Self::NoEnd | Self::Events => true,
         }
     }
 }
@@ -250,6 +253,7 @@ fn assess(cache: &Cache, answer: Answer, exchange: &Exchange, times: Times) -> O
     let length = answer.response.length();
     let why = match verdict {
         Err(refusal) => Some(NotShared::Refused(refusal)),
+        Ok(()) if is_event_stream(exchange) => Some(NotShared::Events),
         Ok(()) if length == BodyLength::UntilClose => Some(NotShared::NoEnd),
         Ok(()) if length.known().is_some_and(|length| length > cache.longest()) => Some(NotShared::TooLarge),
         Ok(()) => None,

@@ -47,6 +47,33 @@ fn route_time_that_ends_in_the_queue_is_a_504() {
     });
 }
 
+/// Else it breaks off after the time of other bodies where others might have waited for it.
+#[test]
+fn event_stream_is_each_clients_own_and_may_be_silent() {
+    const EVENTS: &[Act] = &[
+        Act::Send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n\
+            9\r\ndata: a\n\n\r\n",
+        ),
+        Act::Wait(Duration::from_secs(100)),
+        Act::Send(b"9\r\ndata: b\n\n\r\n0\r\n\r\n"),
+    ];
+    let cache = "[[cache]]\nname = \"pages\"\nmemory = \"1MiB\"\ndefault_ttl = \"1m\"\n";
+    for routes in [format!("{ROUTE}collapse = true\n"), format!("{cache}{ROUTE}cache = \"pages\"\n")] {
+        run(async || {
+            let stage = Stage::new("body_timeout = \"20s\"", &routes, EVENTS);
+            for asked in 1..=2 {
+                let answer = stage.talk(GET).await;
+                assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+                assert!(answer.contains("data: a\n\n") && answer.contains("data: b\n\n"), "{answer}");
+                assert!(answer.ends_with("\r\n0\r\n\r\n"), "{answer}");
+                assert_eq!(stage.backend.requests.borrow().len(), asked);
+            }
+            stage.assert_all_is_given_back("streams of events").await;
+        });
+    }
+}
+
 #[test]
 fn a_stalled_body_breaks_off_and_is_not_ended() {
     run(async || {
