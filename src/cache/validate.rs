@@ -176,8 +176,15 @@ pub fn not_modified_fields(stored: &Fields) -> Fields {
     let has_tag = fields.known(Known::Etag).is_some();
     fields.retain(|field| {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name.as_bytes());
-        let describes =
-            ["content-length", "content-type", "content-encoding", "content-language", "content-range"];
+        let describes = [
+            "content-length",
+            "content-type",
+            "content-encoding",
+            "content-language",
+            "content-range",
+            "content-digest",
+            "content-md5",
+        ];
         let is_second_validator = has_tag && is("last-modified");
         !is_second_validator && !describes.iter().any(|name| is(name))
     });
@@ -220,15 +227,17 @@ pub fn updated_by(not_modified: &Fields, candidates: &[(&Fields, Date)]) -> Vec<
 ///
 /// Not taken over: what is not stored (§3.1), Content-Length, and what describes the stored bytes, on which
 /// the stored response "depends" (Content-Encoding, Content-Range): servers compress on the way and name the
-/// coding of the answer that they did not send. Content-Type and all else that begins with `Content-` is
-/// taken over.
+/// coding of the answer that they did not send. Nor Content-Digest, which is of the content of the newer one
+/// (RFC 9530 §2), of which a 304 has none. Content-Type and all else that begins with `Content-` is taken over.
 pub fn merge(stored: &mut Fields, newer: &Fields, policy: &Policy) {
     let control = policy.control(newer);
     let connection = nominated(newer);
     let mut taken: Vec<(&str, &[u8])> = Vec::with_capacity(newer.len());
     for field in newer.iter() {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name.as_bytes());
-        let depends = ["content-length", "content-encoding", "content-range"].iter().any(|name| is(name));
+        let depends = ["content-length", "content-encoding", "content-range", "content-digest"]
+            .iter()
+            .any(|name| is(name));
         let Ok(name) = std::str::from_utf8(field.name) else { continue };
         if !depends && is_stored(&field, &connection, &control, policy) {
             taken.push((name, field.value));

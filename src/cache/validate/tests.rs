@@ -180,6 +180,8 @@ fn a_304_has_the_required_fields_and_no_content() {
         ("Content-Length", "5"),
         ("Content-Type", "t"),
         ("Content-Encoding", "br"),
+        ("Content-Digest", "sha-256=:AA==:"),
+        ("Content-MD5", "AA=="),
         ("Last-Modified", "l"),
     ]);
     let made = not_modified_fields(&fields(&lines));
@@ -251,11 +253,17 @@ fn merging_takes_over_each_field_and_keeps_the_others() {
 
 #[test]
 fn merging_keeps_content_fields_and_skips_unstored_ones() {
-    let mut stored = fields(&[("Content-Length", "5"), ("Content-Encoding", "br"), ("X-Private", "1")]);
+    let mut stored = fields(&[
+        ("Content-Length", "5"),
+        ("Content-Encoding", "br"),
+        ("Content-Digest", "sha-256=:AA==:"),
+        ("X-Private", "1"),
+    ]);
     let newer = fields(&[
         ("Content-Length", "0"),
         ("Content-Encoding", "gzip"),
         ("Content-Range", "bytes 0-1/2"),
+        ("Content-Digest", "sha-256=:47DE:"),
         ("Connection", "x-hop"),
         ("X-Hop", "1"),
         ("Transfer-Encoding", "chunked"),
@@ -267,7 +275,8 @@ fn merging_keeps_content_fields_and_skips_unstored_ones() {
     merge(&mut stored, &newer, &Policy::default());
     let left: Vec<_> =
         stored.iter().map(|field| String::from_utf8_lossy(field.name).to_ascii_lowercase()).collect();
-    assert_eq!(left, ["content-length", "content-encoding", "cache-control"]);
+    assert_eq!(left, ["content-length", "content-encoding", "content-digest", "cache-control"]);
+    assert_eq!(text(&stored, "content-digest"), ["sha-256=:AA==:"], "not that of no content");
     assert_eq!(text(&stored, "content-length"), ["5"]);
     assert_eq!(text(&stored, "content-encoding"), ["br"]);
     merge(&mut stored, &newer, &Policy { store_set_cookie: true, ..Policy::default() });

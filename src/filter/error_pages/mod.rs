@@ -61,7 +61,7 @@ impl Hooks for ErrorPages {
 }
 
 /// Fields that say something of the body that goes.
-const OF_THE_BODY: [&str; 11] = [
+const OF_THE_BODY: [&str; 12] = [
     "accept-ranges",
     "content-digest",
     "content-disposition",
@@ -70,6 +70,7 @@ const OF_THE_BODY: [&str; 11] = [
     "content-location",
     "content-md5",
     "content-range",
+    "digest",
     "etag",
     "last-modified",
     "repr-digest",

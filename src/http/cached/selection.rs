@@ -13,18 +13,25 @@ use crate::{
 };
 
 /// Fields of a representation that say nothing of an error in its place, least of all how long it may be kept.
-pub(in crate::http) const OF_CONTENT: [&[u8]; 10] = [
+pub(in crate::http) const OF_CONTENT: [&[u8]; 14] = [
     b"age",
     b"cache-control",
     b"cdn-cache-control",
+    b"content-digest",
     b"content-encoding",
     b"content-language",
     b"content-location",
+    b"content-md5",
     b"content-type",
+    b"digest",
     b"etag",
     b"expires",
     b"last-modified",
+    b"repr-digest",
 ];
+
+/// Digests of the bytes that go out (RFC 9530 §2, RFC 1864); those of the whole say nothing of a part.
+const OF_BYTES: [&[u8]; 2] = [b"content-digest", b"content-md5"];
 
 /// Answers the conditions and the range of the request: makes a 304, 206 or 416 of the head in `exchange.response`
 /// where that is the answer, and gives which bytes of the body go out. `length` is that of the whole body, which came
@@ -61,11 +68,45 @@ pub(super) fn select(
         Extent::Whole => Part::whole(Some(length)),
         Extent::Part { first, last } => {
             response.status = 206;
+            response
+                .fields
+                .retain(|field| !OF_BYTES.iter().any(|name| field.name.eq_ignore_ascii_case(name)));
             Part { at: first, end: Some(last + 1) }
         }
         Extent::Unsatisfiable => {
             response.status = 416;
             Part::whole(Some(0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else who checks them takes what he got for broken.
+    #[test]
+    fn digests_of_the_whole_are_not_those_of_less() {
+        const ALL: [&str; 4] = ["content-digest", "content-md5", "digest", "repr-digest"];
+        let cases: [(Option<(&str, &str)>, u16, &[&str]); 4] = [
+            (None, 200, &ALL),
+            (Some(("range", "bytes=1-2")), 206, &["digest", "repr-digest"]),
+            (Some(("range", "bytes=9-")), 416, &[]),
+            (Some(("if-none-match", "\"a\"")), 304, &["digest", "repr-digest"]),
+        ];
+        for (asks, status, left) in cases {
+            let mut exchange = Exchange::default();
+            exchange.response.status = 200;
+            exchange.response.fields.push("etag", b"\"a\"");
+            ALL.iter().for_each(|name| exchange.response.fields.push(name, b"sha-256=:AA==:"));
+            if let Some((name, value)) = asks {
+                exchange.request.fields.push(name, value.as_bytes());
+            }
+            select(&mut exchange, Some(5), (Date(0), true));
+            assert_eq!(exchange.response.status, status, "{asks:?}");
+            let fields = &exchange.response.fields;
+            let has: Vec<_> = ALL.into_iter().filter(|name| fields.get(name).is_some()).collect();
+            assert_eq!(has, left, "{asks:?}");
         }
     }
 }
