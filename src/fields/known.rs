@@ -251,6 +251,12 @@ pub fn is_of_address(name: &[u8]) -> bool {
     ADDRESSES.iter().any(|address| name.eq_ignore_ascii_case(address))
 }
 
+/// Whether a field of this name has a digest of a body or of what it is a part of (RFC 9530, RFC 3230, RFC 1864).
+pub fn is_digest(name: &[u8]) -> bool {
+    const DIGESTS: [&[u8]; 4] = [b"content-digest", b"content-md5", b"digest", b"repr-digest"];
+    DIGESTS.iter().any(|digest| name.eq_ignore_ascii_case(digest))
+}
+
 /// Fields by which some backends are led to another URI, or method, than a request names (`http::misleading`).
 pub const MISLEADING: [&str; 10] = [
     "x-forwarded-port",

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     account,
     exchange::Exchange,
-    fields::{Fields, Known, is_spelled, list},
+    fields::{Fields, Known, is_digest, is_spelled, list},
     h1::Method,
 };
 
@@ -177,6 +177,8 @@ impl<'a> Seen<'a> {
                         names.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"));
                 }
                 Known::ContentRange => seen.is_fixed = true,
+                // Behind the body; a stored response has none.
+                Known::Trailer => seen.is_fixed |= list([field.value].into_iter()).any(is_digest),
                 Known::AcceptRanges => seen.has_ranges = true,
                 Known::ContentEncoding => {
                     seen.is_identity = true;

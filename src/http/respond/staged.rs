@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use super::keep::Keep;
 use crate::{
     error::{Kind, ProxyError, Result},
-    fields::Fields,
+    fields::{Fields, Known, is_digest},
     filter::stage::{SLICE, Stage},
     net::{BodyFrame, Buffer},
 };
@@ -86,7 +86,7 @@ impl<S: Blocks> Staged<S> {
                         *first = block;
                     }
                 }
-                Poll::Ready(BodyFrame::End(trailers)) => self.ended = Some(trailers),
+                Poll::Ready(BodyFrame::End(trailers)) => self.ended = Some(without_digests(trailers)),
                 Poll::Pending => {
                     if let Some(block) = self.drain(|stage| stage.flush())? {
                         return Poll::Ready(Ok(BodyFrame::Data(block)));
@@ -139,6 +139,13 @@ impl<S: Blocks> Staged<S> {
         }
         Ok(None)
     }
+}
+
+/// Trailers without what says of a body, byte for byte, what it was before it went through stages.
+fn without_digests(trailers: Option<Box<Fields>>) -> Option<Box<Fields>> {
+    let mut trailers = trailers?;
+    trailers.retain(|field| field.known != Known::Etag && !is_digest(field.name));
+    (!trailers.is_empty()).then_some(trailers)
 }
 
 /// What a stage gives.
@@ -253,5 +260,38 @@ mod tests {
         let source = Whole(b"a\nb".to_vec());
         let (all, _) = all(Staged::new(source, vec![Box::new(Holds(VecDeque::new())), stage('-')], None));
         assert_eq!(all, "-a\nb");
+    }
+
+    /// A body that ends at once, with these names behind it.
+    struct Ends(&'static [&'static str]);
+
+    impl Blocks for Ends {
+        fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
+            let mut trailers = Fields::default();
+            self.0.iter().for_each(|name| trailers.push(name, b"1"));
+            Poll::Ready(Ok(BodyFrame::End(Some(Box::new(trailers)))))
+        }
+    }
+
+    /// Nobody has to say before that there will be one.
+    #[test]
+    fn what_was_said_of_the_bytes_before_is_left_out() {
+        let cases: [(&'static [&'static str], Option<&str>); 3] = [
+            (&["Content-Digest", "x-sum", "ETag", "repr-digest"], Some("x-sum")),
+            (&["Digest", "Content-MD5"], None),
+            (&["Server-Timing"], Some("Server-Timing")),
+        ];
+        for (names, expected) in cases {
+            let mut staged = Staged::new(Ends(names), vec![stage('a')], None);
+            let end = match staged.poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(BodyFrame::End(end))) => end,
+                other => panic!("{other:?}"),
+            };
+            let left = end.map(|end| {
+                let names = end.iter().map(|field| String::from_utf8_lossy(field.name).into_owned());
+                names.collect::<Vec<_>>().join(" ")
+            });
+            assert_eq!(left.as_deref(), expected, "{names:?}");
+        }
     }
 }
