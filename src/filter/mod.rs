@@ -17,6 +17,7 @@ mod hooks;
 pub mod page;
 mod request_headers;
 mod response_headers;
+pub mod small_error;
 pub mod stage;
 mod translate;
 

@@ -78,6 +78,18 @@ fn pages_stand_for_errors_of_their_statuses() {
     // Programs get what they can read.
     let response = client.get_with("/nowhere", "a", "Accept: application/json\r\n");
     assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.header("vary"), Some("accept"));
+    // And nothing of what the backend said in its place.
+    for (accept, media, begin) in [
+        ("application/json", "application/json", "{\"error\":{"),
+        ("image/png", "text/plain; charset=utf-8", "404: the backend answered with an error\n"),
+    ] {
+        let response = client.get_with("/gone", "a", &format!("Accept: {accept}\r\n"));
+        assert_eq!((response.status, response.header("content-type")), (404, Some(media)));
+        assert_eq!(response.header("vary"), Some("accept"));
+        let text = response.text();
+        assert!(text.starts_with(begin) && !text.contains("no such thing"), "{text}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use self::conf::ErrorPagesConf;
 use super::{
     hooks::{Body, Hooks, ResponseFacts},
     page::PageBody,
+    small_error,
 };
 use crate::{
     exchange::Exchange,
@@ -46,19 +47,35 @@ impl Hooks for ErrorPages {
         }
         let page = self.pages.iter().find(|(statuses, ..)| statuses.has(status));
         let Some((_, media_type, page)) = page else { return Body::Kept };
-        if media_type.starts_with("text/html") && wants_no_page(exchange) {
-            return Body::Kept;
-        }
-        let body = page.render(&Scope { exchange, place: facts.place });
+        let is_html = media_type.starts_with("text/html");
+        let (media_type, body) = match is_html && wants_no_page(exchange) {
+            false => (media_type.as_bytes(), page.render(&Scope { exchange, place: facts.place })),
+            // What an application says of its failure is for nobody, whatever they read.
+            true if is_theirs => {
+                let (media_type, body) = small_error::of(exchange, status, CODE, MESSAGE);
+                (media_type, body.into())
+            }
+            true => {
+                small_error::vary(&mut exchange.response.fields);
+                return Body::Kept;
+            }
+        };
         let fields = &mut exchange.response.fields;
         fields.retain_known(|known| !matches!(known, Known::ContentLength | Known::ContentType));
         for name in OF_THE_BODY {
             fields.remove(name);
         }
-        fields.push_known(Known::ContentType, media_type.as_bytes());
+        fields.push_known(Known::ContentType, media_type);
+        if is_html {
+            small_error::vary(fields);
+        }
         Body::Replaced(body)
     }
 }
+
+/// What a backend's error is for programs, and for people, where the client reads no page.
+const CODE: &str = "backend_error";
+const MESSAGE: &str = "the backend answered with an error";
 
 /// Fields that say something of the body that goes.
 const OF_THE_BODY: [&str; 12] = [
@@ -151,6 +168,37 @@ mod tests {
         assert_eq!(page(&filters, 503, "", BACKEND).as_deref(), Some("sorry"));
         assert_eq!(page(&filters, 200, "", BACKEND), None);
         assert_eq!(page(&filters, 404, "", (true, false)), None);
+    }
+
+    #[test]
+    fn a_backends_body_goes_to_nobody_where_pages_stand() {
+        let filters = filters(true);
+        let text = page(&filters, 404, "image/png", BACKEND);
+        assert_eq!(text.as_deref(), Some("404: the backend answered with an error\nrequest \n"));
+        let json = page(&filters, 404, "application/json", BACKEND).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["error"]["code"], "backend_error");
+        assert_eq!(page(&filters, 403, "image/png", BACKEND), None, "no page stands for this status");
+        assert_eq!(page(&filters, 404, "image/png", (true, false)), None);
+    }
+
+    #[test]
+    fn what_goes_by_accept_says_so() {
+        for (status, accept, expected) in [
+            (404, "text/html", Some(&b"accept"[..])),
+            (404, "image/png", Some(&b"accept"[..])),
+            // A page that is no HTML is everybody's.
+            (502, "image/png", None),
+        ] {
+            for is_own in [true, false] {
+                let mut exchange = Exchange::default();
+                exchange.request.fields.push("accept", accept.as_bytes());
+                exchange.response.status = status;
+                let mut facts = ResponseFacts { is_own, is_error: is_own, ..ResponseFacts::default() };
+                filters(true).on_response(&mut exchange, &mut facts, &mut BodyPlan::default());
+                assert_eq!(exchange.response.fields.get("vary"), expected, "{status} {accept} {is_own}");
+            }
+        }
     }
 
     #[test]

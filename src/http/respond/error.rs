@@ -1,11 +1,8 @@
-//! Errors become HTTP here and nowhere else: status, Proxy-Status (RFC 9209), a small body.
+//! Errors become HTTP here and nowhere else: status, Proxy-Status (RFC 9209), and a small body
+//! ([`small_error`]), in the place of which `error_pages` may put a page.
 
 use super::reply::own_head;
-use crate::{
-    error::Kind,
-    exchange::Exchange,
-    fields::{Fields, Known, list},
-};
+use crate::{error::Kind, exchange::Exchange, fields::Known, filter::small_error};
 
 /// The status and the Proxy-Status error type (RFC 9209 §2.3) of an error.
 pub fn status_of(kind: Kind) -> (u16, &'static str) {
@@ -57,20 +54,11 @@ pub fn status_of(kind: Kind) -> (u16, &'static str) {
 /// Makes `exchange.response` the answer to an error, and gives its body.
 pub(super) fn make(exchange: &mut Exchange, kind: Kind) -> Vec<u8> {
     let (status, _) = status_of(kind);
-    let is_json = wants_json(&exchange.request.fields);
-    let id = &exchange.facts.id;
-    let body = if is_json {
-        let error = serde_json::json!({
-            "status": status, "code": kind.label(), "message": kind.to_string(), "request_id": id,
-        });
-        serde_json::json!({ "error": error }).to_string() + "\n"
-    } else {
-        format!("{status}: {kind}\nrequest {id}\n")
-    };
-    let media = if is_json { &b"application/json"[..] } else { b"text/plain; charset=utf-8" };
+    let (media, body) = small_error::of(exchange, status, kind.label(), &kind.to_string());
     own_head(status, exchange);
     let fields = &mut exchange.response.fields;
     fields.push_known(Known::ContentType, media);
+    small_error::vary(fields);
     let is_of_now = matches!(
         kind,
         Kind::ClientLimit
@@ -92,7 +80,7 @@ pub(super) fn make(exchange: &mut Exchange, kind: Kind) -> Vec<u8> {
         fields.push("retry-after", b"1");
     }
     fields.push_known(Known::XRequestId, exchange.facts.id.as_bytes());
-    body.into_bytes()
+    body
 }
 
 /// Adds the member of Proxy-Status that says what went wrong (RFC 9209 §2.3).
@@ -100,19 +88,4 @@ pub(super) fn add_proxy_status(kind: Kind, exchange: &mut Exchange) {
     let (_, name) = status_of(kind);
     let status = format!("pointsman; error={name}; details=\"{}\"", kind.label());
     exchange.response.fields.push("proxy-status", status.as_bytes());
-}
-
-/// Whether the client would rather have JSON than text (RFC 9110 §12.5.1, without weights: whichever
-/// is named first).
-fn wants_json(fields: &Fields) -> bool {
-    for member in list(fields.all_known(Known::Accept)) {
-        let media = member.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        if media.eq_ignore_ascii_case(b"application/json") {
-            return true;
-        }
-        if media.starts_with(b"text/") {
-            return false;
-        }
-    }
-    false
 }
