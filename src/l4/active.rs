@@ -55,7 +55,7 @@ impl ActiveTunnel {
     pub(super) fn named(&self, hello: ClientHello) {
         let alpn = hello.alpn_text();
         // Once: there is one ClientHello.
-        let _ = self.passed.asked.set(Box::new(AskedFor { server_name: hello.server_name, alpn }));
+        let _ = self.passed.asked.set(Box::new(AskedFor::new(hello.server_name, alpn)));
     }
 
     /// Begins an attempt at a backend.

@@ -20,12 +20,27 @@ pub struct ClientHello {
 }
 
 impl ClientHello {
-    /// The protocols that are offered, for people.
+    /// The protocols that are offered, for people: printable, and no more than fits a line, since it is kept for as long as
+    /// the connection, and is whatever a stranger sent. Routes go by [`Self::alpn`].
     pub fn alpn_text(&self) -> Option<Box<str>> {
-        let texts = self.alpn.iter().map(|it| String::from_utf8_lossy(it)).collect::<Vec<_>>();
-        (!texts.is_empty()).then(|| texts.join(",").into())
+        let signs = self.alpn.iter().enumerate().flat_map(|(index, protocol)| {
+            let comma = (index > 0).then_some(b',');
+            comma.into_iter().chain(protocol.escape_ascii())
+        });
+        let mut text = String::new();
+        for sign in signs {
+            if text.len() == MOST_TEXT {
+                text.push('…');
+                break;
+            }
+            text.push(char::from(sign));
+        }
+        (!self.alpn.is_empty()).then(|| text.into())
     }
 }
+
+/// Most bytes of the protocols that are offered, for people: sixteen of the usual length.
+const MOST_TEXT: usize = 256;
 
 /// Why bytes are no ClientHello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -102,6 +102,28 @@ fn grease_and_large_hellos_are_read() {
     assert_eq!(dotted.server_name.as_deref(), Some("a.test"));
 }
 
+/// What is kept of a connection for as long as it is open is no stranger's to choose.
+#[test]
+fn protocols_for_people_are_printable_and_short() {
+    let text = |alpn: &[&[u8]]| {
+        let alpn = alpn.iter().map(|it| Box::from(*it)).collect();
+        ClientHello { server_name: None, alpn }.alpn_text().map(String::from)
+    };
+    assert_eq!(text(&[]), None);
+    assert_eq!(text(&[b"h2", b"http/1.1"]).as_deref(), Some("h2,http/1.1"));
+    assert_eq!(text(&[b"h2", &[0x0a, 0xff]]).as_deref(), Some("h2,\\n\\xff"));
+    assert_eq!(text(&[&[b'a'; 253], b"h2"]), Some("a".repeat(253) + ",h2"));
+    assert_eq!(text(&[&[b'a'; 254], b"h2"]), Some("a".repeat(254) + ",h…"));
+    let most = text(&[&[0xff; 255]; 16]).unwrap();
+    assert_eq!(most, "\\xff".repeat(64) + "…");
+    // Routes go by all of it.
+    let long = [0xff_u8; 255];
+    let offered = [&[255_u8][..], &long, b"\x02h2"].concat();
+    let length = u16::try_from(offered.len()).unwrap().to_be_bytes();
+    let found = read(&with_extensions(&[(16, [&length[..], &offered].concat())])).unwrap().unwrap();
+    assert_eq!(found.alpn, [Box::<[u8]>::from(&long[..]), Box::from(&b"h2"[..])]);
+}
+
 #[test]
 fn what_is_no_hello_is_refused_with_its_reason() {
     for bytes in

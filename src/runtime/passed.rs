@@ -7,7 +7,12 @@ use std::{
 };
 
 use super::request_ids::RequestId;
-use crate::{moment::Moment, net::tunnel::Carried, upstream::WorkerUpstream};
+use crate::{
+    account::{Held, Owner},
+    moment::Moment,
+    net::tunnel::Carried,
+    upstream::WorkerUpstream,
+};
 
 /// A connection that is passed on, as it is now. Who passes it on keeps this up to date, and makes its line of the log
 /// of it: until then it has no other facts, so that it holds little while it waits.
@@ -44,6 +49,15 @@ pub struct AskedFor {
     pub server_name: Option<Box<str>>,
     /// The protocols that it offers, for people.
     pub alpn: Option<Box<str>>,
+    _held: Held,
+}
+
+impl AskedFor {
+    /// Counts what it holds, which the client has chosen, for as long as it is there.
+    pub fn new(server_name: Option<Box<str>>, alpn: Option<Box<str>>) -> Self {
+        let texts = [&server_name, &alpn].into_iter().flatten().map(|text| text.len()).sum::<usize>();
+        Self { server_name, alpn, _held: Held::new(Owner::Requests, size_of::<Self>() + texts) }
+    }
 }
 
 impl Passed {

@@ -27,7 +27,10 @@ impl QuicSession {
 
     /// Bytes of memory, about: its own and those of the connection.
     pub(super) fn held(&self) -> usize {
-        size_of::<Self>() + 2 * MOST_IDS * size_of::<ConnectionId>() + 256
+        let flow = self.place.flow();
+        let texts =
+            [&flow.server_name, &flow.alpn].into_iter().flatten().map(|text| text.len()).sum::<usize>();
+        size_of::<Self>() + 2 * MOST_IDS * size_of::<ConnectionId>() + 256 + texts
     }
 
     pub(super) fn place(&self) -> &FlowPlace {
