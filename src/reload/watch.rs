@@ -121,7 +121,7 @@ const MOST_LINKS: usize = 40;
 /// What is in these files, or, of a folder, which names. A file that cannot be read counts as one that says so.
 pub(super) fn hashes(files: &[PathBuf]) -> Hashes {
     let of = |file: &PathBuf| match contents(file) {
-        Ok(bytes) => hash(&bytes),
+        Ok(contents) => contents,
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => hash(&names(file)),
         Err(error) => hash(error.kind().to_string().as_bytes()),
     };
@@ -136,19 +136,35 @@ fn names(folder: &Path) -> Vec<u8> {
     names.iter().flat_map(|name| [name.as_encoded_bytes(), b"\0"]).flatten().copied().collect()
 }
 
-/// What is in a file; of a path with wildcards, the names of what it leads to.
-fn contents(file: &Path) -> io::Result<Vec<u8>> {
+/// What the contents of a file come to; of a path with wildcards, the names of what it leads to.
+fn contents(file: &Path) -> io::Result<u64> {
     if !include::is_pattern(file) || file.exists() {
-        let mut bytes = Vec::new();
         return match regular_file::open(file)? {
-            Some(mut file) => file.read_to_end(&mut bytes).map(|_| bytes),
+            Some(file) => hash_of_all(file),
             None if file.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
             None => Err(io::ErrorKind::InvalidInput.into()),
         };
     }
     let names = include::matching(file)?;
-    Ok(names.iter().flat_map(|name| [name.as_os_str().as_encoded_bytes(), b"\n"].concat()).collect())
+    let names = names.iter().flat_map(|name| [name.as_os_str().as_encoded_bytes(), b"\n"].concat());
+    Ok(hash(&names.collect::<Vec<_>>()))
 }
+
+/// What all that is read comes to, block by block: a file may be larger than memory, whoever will have none that is so large.
+fn hash_of_all(mut reader: impl Read) -> io::Result<u64> {
+    let (mut all, mut block) = (Xxh3::new(), vec![0; BLOCK]);
+    loop {
+        match reader.read(&mut block) {
+            Ok(0) => return Ok(all.digest()),
+            Ok(length) => all.update(block.get(..length).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Bytes that are read at once.
+const BLOCK: usize = 64 * 1024;
 
 /// What contents come to.
 pub(super) fn hash(bytes: &[u8]) -> u64 {
@@ -190,6 +206,43 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    /// Gives so many bytes, of which the last is another, and sees how much room it is given for them.
+    struct Long {
+        left: usize,
+        last: u8,
+        most: usize,
+    }
+
+    impl Read for Long {
+        fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+            let length = room.len().min(self.left).min(10_000);
+            self.most = self.most.max(room.len());
+            self.left -= length;
+            room[..length].fill(0);
+            if length > 0 && self.left == 0 {
+                room[length - 1] = self.last;
+            }
+            Ok(length)
+        }
+    }
+
+    #[test]
+    fn a_file_of_any_length_is_read_in_blocks() {
+        const LENGTH: usize = 1 << 20;
+        let hash_with = |last| {
+            let mut long = Long { left: LENGTH, last, most: 0 };
+            let hash = hash_of_all(&mut long).unwrap();
+            assert_eq!((long.left, long.most), (0, BLOCK), "no more is held");
+            hash
+        };
+        let mut bytes = vec![0; LENGTH];
+        assert_eq!(hash_with(0), hash(&bytes), "as of what is read at once");
+        bytes[LENGTH - 1] = 1;
+        assert_eq!(hash_with(1), hash(&bytes));
+        assert_ne!(hash_with(1), hash_with(0), "the last byte counts");
+        assert_eq!(hash_of_all(&b""[..]).unwrap(), hash(b""));
+    }
 
     #[test]
     fn every_folder_on_the_way_is_watched() {
