@@ -128,11 +128,14 @@ impl Translate {
             let (name, value) = part.split_once('=')?;
             Some((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
         };
+        // Browsers keep such a cookie with `Path=/` only (draft-ietf-httpbis-rfc6265bis §4.1.3.2).
+        let is_of_host =
+            text.trim_start().get(..OF_HOST.len()).is_some_and(|it| it.eq_ignore_ascii_case(OF_HOST));
         let mut out = String::with_capacity(text.len());
         for (index, part) in text.split(';').enumerate() {
             let found = attribute(part).filter(|_| index > 0);
             let part = match &found {
-                Some((name, path)) if name == "path" && path.starts_with('/') => {
+                Some((name, path)) if name == "path" && path.starts_with('/') && !is_of_host => {
                     let path = self.outward(path);
                     // `/app/` would not be the path of `/app`.
                     let whole = path.strip_suffix('/').filter(|it| !it.is_empty() && *it == self.outer);
@@ -171,6 +174,9 @@ impl Hooks for Translate {
         Body::Kept
     }
 }
+
+/// How the names of cookies begin that are of a whole host.
+const OF_HOST: &str = "__Host-";
 
 /// What of a path is behind a prefix of whole segments, in whichever spelling that is there; `/` where that is all.
 fn behind<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
@@ -404,6 +410,9 @@ mod tests {
             ("set-cookie", "a=b; Path=/; Domain=app.internal; Secure"),
             ("set-cookie", "c=/d; path=/e; Domain=example.com"),
             ("set-cookie", "Path=/; Max-Age=1"),
+            ("set-cookie", "__Host-s=1; Secure; Path=/"),
+            ("set-cookie", "__HOST-Http-t=1; Path=/; Secure"),
+            ("set-cookie", "__Secure-u=1; Path=/; Secure"),
             ("link", "</a.css>; rel=preload"),
         ];
         let mut found = translated(&app, &fields);
@@ -416,6 +425,9 @@ mod tests {
                 "location: /app/login",
                 "refresh: 5; URL='/app/next'",
                 "set-cookie: Path=/; Max-Age=1",
+                "set-cookie: __HOST-Http-t=1; Path=/; Secure",
+                "set-cookie: __Host-s=1; Secure; Path=/",
+                "set-cookie: __Secure-u=1; Path=/app; Secure",
                 "set-cookie: a=b; Path=/app; Secure",
                 "set-cookie: c=/d; Path=/app/e; Domain=example.com",
             ]
