@@ -31,9 +31,10 @@ pub fn parse_trailers(bytes: &[u8], fields: &mut Fields, of: Message) -> Result<
     Ok(())
 }
 
-/// Leaves out of trailers, of whichever version of HTTP, what frames, routes or authenticates a message: some who read
-/// trailers put them with the fields (RFC 9110 §6.5.1). Of a request also what only proxies may say of it, as its head is
-/// cleaned of that (`http::received`); a response says of itself what it likes, as in its head.
+/// Leaves out of trailers, of whichever version of HTTP, what frames, routes or authenticates a message, says of what kind
+/// its content is, or controls what becomes of it: some who read trailers put them with the fields (RFC 9110 §6.5.1). Of a
+/// request also what only proxies may say of it, as its head is cleaned of that (`http::received`); a response says of
+/// itself what it likes, as in its head.
 pub fn keep_trailers(fields: &mut Fields, of: Message) {
     fields.retain_known(|known| match known {
         Known::ContentLength
@@ -54,6 +55,21 @@ pub fn keep_trailers(fields: &mut Fields, of: Message) {
         | Known::SetCookie
         | Known::Cookie
         | Known::Via
+        | Known::ContentEncoding
+        | Known::ContentRange
+        | Known::ContentType
+        | Known::CacheControl
+        | Known::Pragma
+        | Known::Range
+        | Known::IfMatch
+        | Known::IfNoneMatch
+        | Known::IfModifiedSince
+        | Known::IfUnmodifiedSince
+        | Known::IfRange
+        | Known::Age
+        | Known::Date
+        | Known::Location
+        | Known::Vary
         | Known::OfPeer => false,
         Known::Forwarded
         | Known::XForwardedFor
@@ -65,7 +81,11 @@ pub fn keep_trailers(fields: &mut Fields, of: Message) {
         | Known::Disguised => of == Message::Response,
         _ => true,
     });
+    CONTROLS.iter().for_each(|name| fields.remove(name));
 }
+
+/// Those of them that are not looked at by themselves elsewhere.
+const CONTROLS: [&str; 2] = ["expires", "max-forwards"];
 
 /// Names that the trailers of some messages may not have beside, nor the interim responses before them: what is said, or
 /// withheld, in the head by somebody who is believed. Some who read trailers put them with the fields.
@@ -115,6 +135,35 @@ mod tests {
         ];
         assert_eq!(kept(&names, Message::Request), ["x-a"]);
         assert_eq!(kept(&names, Message::Response), ["x-a"]);
+    }
+
+    #[test]
+    fn what_describes_or_controls_a_message_is_left_out() {
+        let names = [
+            "Content-Encoding",
+            "Content-Range",
+            "Content-Type",
+            "Cache-Control",
+            "Pragma",
+            "Range",
+            "If-Match",
+            "If-None-Match",
+            "If-Modified-Since",
+            "If-Unmodified-Since",
+            "If-Range",
+            "Max-Forwards",
+            "Expect",
+            "Age",
+            "Date",
+            "Expires",
+            "Location",
+            "Vary",
+        ];
+        // An ETag and digests may be known at the end only (RFC 9110 §8.8.3, RFC 9530); gRPC has its status there.
+        let passed = ["ETag", "Content-Digest", "Server-Timing", "grpc-status", "grpc-message", "x-a-bin"];
+        for of in [Message::Request, Message::Response] {
+            assert_eq!(kept(&[&names[..], &passed].concat(), of), passed, "{of:?}");
+        }
     }
 
     #[test]
