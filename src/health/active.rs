@@ -310,21 +310,13 @@ async fn check_tcp(probe: &Probe) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Sends a datagram, and waits for an answer with what is expected.
+/// Sends a datagram to each of the backend's addresses, and waits for an answer with what is expected from one of them.
 async fn check_udp(probe: &Probe) -> Result<(), Fault> {
     let HealthCheckConf { send, expect, .. } = &probe.conf;
     let addresses = addresses(probe).await?;
-    let mut last = None;
-    for address in addresses.iter() {
-        let datagram = [&*probe.first, send.as_bytes()].concat();
-        match (udp::ask(checked(*address, probe), &datagram, expect.as_bytes()).await, &last) {
-            (Ok(()), _) => return Ok(()),
-            // That something is missing here hides no failure of the backend.
-            (Err(Fault::NoSocket), Some(_)) => {}
-            (Err(fault), _) => last = Some(fault),
-        }
-    }
-    Err(last.unwrap_or_else(|| "the name has no address".into()))
+    let addresses: Vec<_> = addresses.iter().map(|address| checked(*address, probe)).collect();
+    let datagram = [&*probe.first, send.as_bytes()].concat();
+    udp::ask_any(&addresses, &datagram, expect.as_bytes()).await
 }
 
 /// The backend's addresses, once its name was looked up.

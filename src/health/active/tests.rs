@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::{
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, UdpSocket, UnixListener},
     time::{sleep, timeout},
 };
 
@@ -278,6 +278,39 @@ async fn unix_sockets_and_second_addresses_are_checked() {
     let probe = tcp_probe(1, conf(CheckKind::Tcp));
     probe.backend.shared.resolved.store(Arc::new(vec![gone, listener.local_addr().unwrap()]));
     assert_eq!(send(&probe).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_silent_address_hides_no_other_that_answers_datagrams() {
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let addresses = [&silent, &server].map(|socket| socket.local_addr().unwrap());
+    let udp = HealthCheckConf {
+        send: "ping".into(),
+        expect: "pong".into(),
+        timeout: Duration::from_secs(60),
+        ..conf(CheckKind::Udp)
+    };
+    let probe = tcp_probe(1, udp);
+    let serve = async {
+        let mut bytes = [0; 100];
+        loop {
+            let (length, from) = server.recv_from(&mut bytes).await.unwrap();
+            assert_eq!(&bytes[..length], b"ping");
+            server.send_to(b"pong", from).await.unwrap();
+        }
+    };
+    let check = async {
+        for order in [[0, 1], [1, 0]] {
+            let addresses = order.map(|index| addresses[index]);
+            probe.backend.shared.resolved.store(Arc::new(addresses.to_vec()));
+            assert_eq!(send(&probe).await, Ok(()), "{order:?}");
+        }
+    };
+    tokio::select! {
+        () = check => {}
+        () = serve => unreachable!(),
+    }
 }
 
 #[tokio::test]

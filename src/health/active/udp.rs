@@ -1,6 +1,6 @@
 //! A check by a datagram.
 
-use std::{io::ErrorKind, net::SocketAddr};
+use std::{future::poll_fn, io::ErrorKind, net::SocketAddr, task::Poll};
 
 use tokio::net::UdpSocket;
 
@@ -10,9 +10,42 @@ use crate::{error::Kind, net::dial};
 /// Bytes of an answer that are read.
 const MOST: usize = 64 * 1024;
 
-/// Sends this to an address, and waits for a datagram from there that contains what is expected. The caller bounds the
-/// time. Fails where nobody is there, which the kernel learns by ICMP.
-pub(super) async fn ask(address: SocketAddr, send: &[u8], expect: &[u8]) -> Result<(), Fault> {
+/// Asks all of these addresses at once, and passes with the first that does: one that is silent says nothing, for as long
+/// as there is time. The caller bounds it. Fails when all have failed.
+pub(super) async fn ask_any(addresses: &[SocketAddr], send: &[u8], expect: &[u8]) -> Result<(), Fault> {
+    let mut asked: Vec<_> = addresses.iter().map(|address| Box::pin(ask(*address, send, expect))).collect();
+    let mut last = None;
+    poll_fn(|cx| {
+        let mut is_passed = false;
+        asked.retain_mut(|asking| match asking.as_mut().poll(cx) {
+            Poll::Pending => true,
+            Poll::Ready(Ok(())) => {
+                is_passed = true;
+                false
+            }
+            Poll::Ready(Err(fault)) => {
+                // That something is missing here hides no failure of the backend.
+                if last.is_none() || fault != Fault::NoSocket {
+                    last = Some(fault);
+                }
+                false
+            }
+        });
+        if is_passed {
+            return Poll::Ready(Ok(()));
+        }
+        if asked.is_empty() {
+            let fault = last.take().unwrap_or_else(|| "the name has no address".into());
+            return Poll::Ready(Err(fault));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Sends this to an address, and waits for a datagram from there that contains what is expected. Fails where nobody is
+/// there, which the kernel learns by ICMP.
+async fn ask(address: SocketAddr, send: &[u8], expect: &[u8]) -> Result<(), Fault> {
     let socket = dial::datagrams(address).map_err(|error| match error.kind() {
         Kind::NoSocket => Fault::NoSocket,
         _ => Fault::from(dial_reason(&error)),
