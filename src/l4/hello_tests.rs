@@ -114,7 +114,7 @@ fn protocols_for_people_are_printable_and_short() {
     assert_eq!(text(&[b"h2", &[0x0a, 0xff]]).as_deref(), Some("h2,\\n\\xff"));
     assert_eq!(text(&[&[b'a'; 253], b"h2"]), Some("a".repeat(253) + ",h2"));
     assert_eq!(text(&[&[b'a'; 254], b"h2"]), Some("a".repeat(254) + ",h…"));
-    let most = text(&[&[0xff; 255]; 16]).unwrap();
+    let most = text(&[&[0xff; 255][..]; 16]).unwrap();
     assert_eq!(most, "\\xff".repeat(64) + "…");
     // Routes go by all of it.
     let long = [0xff_u8; 255];
