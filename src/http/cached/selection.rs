@@ -88,7 +88,8 @@ mod tests {
     #[test]
     fn digests_of_the_whole_are_not_those_of_less() {
         const ALL: [&str; 4] = ["content-digest", "content-md5", "digest", "repr-digest"];
-        let cases: [(Option<(&str, &str)>, u16, &[&str]); 4] = [
+        type Case = (Option<(&'static str, &'static str)>, u16, &'static [&'static str]);
+        let cases: [Case; 4] = [
             (None, 200, &ALL),
             (Some(("range", "bytes=1-2")), 206, &["digest", "repr-digest"]),
             (Some(("range", "bytes=9-")), 416, &[]),

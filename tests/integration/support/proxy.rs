@@ -254,6 +254,9 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            running_in(&self.folder).iter().for_each(|pid| tell_threads(pid));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         // Programs that took over: they run with the file of this test's own folder, and so does nobody else.
@@ -303,6 +306,15 @@ fn running_in(folder: &Path) -> Vec<String> {
     let pid =
         |process: PathBuf| process.file_name()?.to_str()?.parse::<u32>().ok().map(|pid| pid.to_string());
     processes.filter(is_there).filter_map(pid).collect()
+}
+
+/// Says of each thread of a process what it waits for: one that says nothing may hang.
+fn tell_threads(pid: &str) {
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let read = |name: &str| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+        let state = read("stat").rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('?');
+        eprintln!("process {pid}, {}: {state} {}", read("comm").trim(), read("wchan"));
+    }
 }
 
 /// A new folder of this test's own. What test programs that have ended left behind goes with the first.
