@@ -151,6 +151,8 @@ fn what_is_for_a_certificate_is_not_stored() {
         let (_, said) = ask(&proxy, &header(port, has_certificate));
         assert_eq!(said, format!("192.0.2.7:{port} 1"));
     }
+    // Without one they share what the first of them got.
+    eventually("it is stored", || ask(&proxy, &header(1004, false)).1 == "192.0.2.7:1002 1");
 }
 
 #[test]

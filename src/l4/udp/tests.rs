@@ -119,6 +119,12 @@ impl Stage {
         index
     }
 
+    /// Both backends answer somebody, which is before what is next.
+    fn serve_by_both(&self) {
+        assert_ne!(self.serve(b"question"), self.serve(b"question"));
+        thread::sleep(2 * ANSWER_STEP);
+    }
+
     /// Whatever may take its time was too late.
     fn wait_in_vain(&self) {
         // What was before is before what is next, also for whoever counts in steps.
@@ -224,10 +230,7 @@ fn session_of_an_unknown_version_is_found_after_an_upgrade() {
 fn silence_to_strangers_counts_only_where_nobody_is_answered() {
     run(|| {
         let stage = Stage::new(UDP);
-        // Answers are usual, of both of them.
-        let both = [stage.serve(b"question"), stage.serve(b"question")];
-        assert_ne!(both[0], both[1]);
-        thread::sleep(2 * ANSWER_STEP);
+        stage.serve_by_both();
         // Rubbish, which no server answers, and questions, which they do.
         let strangers = [(); 2].map(|()| stage.ask(b"\0").unwrap().0);
         assert_ne!(strangers[0], strangers[1]);
@@ -249,8 +252,7 @@ fn silence_to_strangers_counts_only_where_nobody_is_answered() {
 fn silence_to_one_stranger_alone_ejects_nothing() {
     run(|| {
         let stage = Stage::new(UDP);
-        assert_ne!(stage.serve(b"question"), stage.serve(b"question"));
-        thread::sleep(2 * ANSWER_STEP);
+        stage.serve_by_both();
         let stranger = || stage.client_at("127.0.0.2");
         let asked = [(); 4].map(|()| stage.ask_as(&stranger(), b"\0").unwrap().0);
         assert!(asked.contains(&0) && asked.contains(&1));
@@ -267,8 +269,7 @@ fn silence_to_one_stranger_alone_ejects_nothing() {
 fn silence_to_one_client_counts_if_it_was_answered_before() {
     run(|| {
         let stage = Stage::new(UDP);
-        assert_ne!(stage.serve(b"question"), stage.serve(b"question"));
-        thread::sleep(2 * ANSWER_STEP);
+        stage.serve_by_both();
         let dead = stage.ask(b"question").unwrap().0;
         stage.wait_in_vain();
         assert_eq!(stage.ejected(), [dead]);
@@ -279,8 +280,7 @@ fn silence_to_one_client_counts_if_it_was_answered_before() {
 fn client_of_a_silent_backend_moves_where_others_are_answered() {
     run(|| {
         let stage = Stage::new(UDP);
-        assert_ne!(stage.serve(b"question"), stage.serve(b"question"));
-        thread::sleep(2 * ANSWER_STEP);
+        stage.serve_by_both();
         let silent = stage.ask_as(&stage.client, b"question").unwrap().0;
         thread::sleep(2 * ANSWER_STEP);
         assert_ne!(stage.serve(b"question"), stage.serve(b"question"));

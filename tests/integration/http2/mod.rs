@@ -7,8 +7,9 @@ mod messages;
 mod streams;
 mod targets;
 
+use crate::collapse::metric;
 use crate::support::{
-    Client, InTime, Origin, PATIENCE, Proxy, Reply, Request, eventually, frames,
+    InTime, Origin, PATIENCE, Proxy, Reply, Request, eventually, frames,
     h2::{Http2, request, run, whole},
     proxy::{config, config_of},
     tls::{self, Manner, SECURE, TlsClient},
@@ -36,12 +37,6 @@ fn through(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> (Origi
 
 /// What is added to a configuration so that [`metric`] can be asked for.
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
-
-fn metric(proxy: &Proxy, sample: &str) -> u64 {
-    let text = Client::connect(proxy.address("admin")).get_with("/metrics", "127.0.0.1", "").text();
-    let line = text.lines().find(|line| line.starts_with(sample)).unwrap_or_else(|| panic!("{text}"));
-    line.rsplit(' ').next().unwrap().parse().unwrap()
-}
 
 fn echo(request: &Request) -> Reply {
     // Known only when the head came: the body is read by `Reply::Text` and kept by the backend.

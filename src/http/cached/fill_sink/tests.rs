@@ -40,6 +40,14 @@ fn plain_cache() -> Arc<Cache> {
     cache(CacheConf::collapsing("c"))
 }
 
+/// A cache with a folder of its own, which goes with the test.
+fn on_disk(name: &str, conf: CacheConf) -> (Temporary, Arc<Cache>) {
+    let folder = Temporary(std::env::temp_dir().join(format!("pointsman-{name}-{}", std::process::id())));
+    let disk = Some(DiskConf { path: StorePath(folder.0.clone()), size: Size(1 << 20) });
+    let cache = cache(CacheConf { disk, ..conf });
+    (folder, cache)
+}
+
 fn key() -> Key {
     Key::of("http", "a", None, "/x", &Fields::default(), &KeySettings::default())
 }
@@ -148,11 +156,7 @@ fn an_origin_whose_clock_was_set_back_is_believed() {
 #[tokio::test]
 async fn newer_on_disk_alone_is_not_taken_away() {
     for is_overtaken in [true, false] {
-        let path =
-            std::env::temp_dir().join(format!("pointsman-overtaken-{}-{is_overtaken}", std::process::id()));
-        let folder = Temporary(path);
-        let disk = Some(DiskConf { path: StorePath(folder.0.clone()), size: Size(1 << 20) });
-        let cache = cache(CacheConf { disk, ..CacheConf::collapsing("c") });
+        let (_folder, cache) = on_disk(&format!("overtaken-{is_overtaken}"), CacheConf::collapsing("c"));
         let before = mark(&cache);
         on_its_way(&cache, &answer(&PLAIN, 1)).unwrap().finish();
         assert!(is_on_disk(&cache));
@@ -173,10 +177,7 @@ async fn newer_on_disk_alone_is_not_taken_away() {
 /// It would come to memory from disk, or by a validation, and hide what is there by now.
 #[test]
 fn what_came_to_disk_meanwhile_is_not_hidden() {
-    let path = std::env::temp_dir().join(format!("pointsman-hidden-{}", std::process::id()));
-    let folder = Temporary(path);
-    let disk = Some(DiskConf { path: StorePath(folder.0.clone()), size: Size(1 << 20) });
-    let cache = cache(CacheConf { disk, ..CacheConf::collapsing("c") });
+    let (_folder, cache) = on_disk("hidden", CacheConf::collapsing("c"));
     let before = mark(&cache).since;
     on_its_way(&cache, &answer(&PLAIN, 1)).unwrap().finish();
     assert!(is_on_disk(&cache));
@@ -244,11 +245,8 @@ fn is_on_disk(cache: &Cache) -> bool {
 /// `second-request` is for what is too large for memory too; and what is not stored leaves nothing older.
 #[test]
 fn a_body_for_the_disk_alone_is_asked_for_twice() {
-    let path = std::env::temp_dir().join(format!("pointsman-admitted-{}", std::process::id()));
-    let folder = Temporary(path);
-    let disk = Some(DiskConf { path: StorePath(folder.0.clone()), size: Size(1 << 20) });
-    let admission = Admission::SecondRequest;
-    let cache = cache(CacheConf { disk, admission, ..CacheConf::collapsing("c") });
+    let conf = CacheConf { admission: Admission::SecondRequest, ..CacheConf::collapsing("c") };
+    let (_folder, cache) = on_disk("admitted", conf);
     let head = answer(&PLAIN, 0);
     for is_second in [false, true] {
         let disk = on_its_way(&cache, &head);
@@ -260,10 +258,7 @@ fn a_body_for_the_disk_alone_is_asked_for_twice() {
 /// It was served again once memory had no room for the newer one.
 #[test]
 fn what_a_body_replaces_goes_though_that_was_given_up() {
-    let path = std::env::temp_dir().join(format!("pointsman-given-up-{}", std::process::id()));
-    let folder = Temporary(path);
-    let disk = Some(DiskConf { path: StorePath(folder.0.clone()), size: Size(1 << 20) });
-    let cache = cache(CacheConf { disk, ..CacheConf::collapsing("c") });
+    let (folder, cache) = on_disk("given-up", CacheConf::collapsing("c"));
     let head = answer(&PLAIN, 0);
     on_its_way(&cache, &head).unwrap().finish();
     assert!(is_on_disk(&cache));
@@ -286,12 +281,8 @@ fn what_a_body_replaces_goes_though_that_was_given_up() {
 #[test]
 fn refresh_on_disk_alone_needs_no_second_request() {
     for is_whole in [false, true] {
-        let path =
-            std::env::temp_dir().join(format!("pointsman-readmitted-{}-{is_whole}", std::process::id()));
-        let folder = Temporary(path);
-        let disk = Some(DiskConf { path: StorePath(folder.0.clone()), size: Size(1 << 20) });
-        let cache =
-            cache(CacheConf { disk, admission: Admission::SecondRequest, ..CacheConf::collapsing("c") });
+        let conf = CacheConf { admission: Admission::SecondRequest, ..CacheConf::collapsing("c") };
+        let (_folder, cache) = on_disk(&format!("readmitted-{is_whole}"), conf);
         let head = answer(&PLAIN, 0);
         on_its_way(&cache, &head).unwrap().finish();
         assert!(is_on_disk(&cache));
