@@ -3,10 +3,11 @@
 
 use super::attempt::{late, no_access_log, sink};
 use crate::{
-    config::{Loaded, listen::ListenAddress},
+    config::Loaded,
     listen::{
         admin_sockets::{self, Each},
         listener_sockets::{Handed, Sockets},
+        socket_files::NewFile,
     },
     runtime::build::build_apart,
     telemetry::access_log::AccessLog,
@@ -21,20 +22,15 @@ pub fn rehearse(loaded: &Loaded, handed: Vec<Handed>, admin: Each<Option<Handed>
     AccessLog::start(sink(&loaded.config.log.access))
         .map_err(|error| no_access_log(text, &loaded.included, &error).to_string())?
         .finish();
-    let mut sockets = Sockets::new(handed, false);
-    let acquired =
+    let sockets = Sockets::new(handed, false);
+    // Dropped at the end, they leave no files.
+    let _acquired =
         sockets.acquire(&snapshot, 1).map_err(|failure| late(text, &loaded.included, failure).to_string())?;
-    drop(sockets.commit(acquired, 1));
-    let files = sockets.files();
-    let admin = admin_sockets::first(&loaded.config, admin);
-    for (address, bound) in admin.iter().flat_map(|Each { whole, metrics }| [whole, metrics]).flatten() {
-        if let ListenAddress::Unix(path) = address {
-            files.add(path, bound.owner);
-        }
+    let Each { whole, metrics } = admin_sockets::first(&loaded.config, admin)?;
+    for (address, bound) in [whole, metrics].into_iter().flatten() {
+        drop(NewFile::of(&address, bound.owner));
     }
-    // Nobody shall queue up at a socket that nobody accepts on.
-    files.remove_all();
-    admin.map(drop)
+    Ok(())
 }
 
 #[cfg(test)]
