@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::Loaded;
-use crate::cluster::store::kept;
+use crate::{cluster::store::kept, schema::whole_file};
 
 /// What is to be the copy.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl KeptCopy {
     /// Writes it. The error is for people.
     pub fn write(&self) -> Result<(), String> {
         if fs::read(&self.path).is_ok_and(|before| before == self.text.as_bytes()) {
-            kept::remove_left(&self.path);
+            whole_file::remove_left(&self.path);
             return Ok(());
         }
         self.told(kept::write(&self.path, self.text.as_bytes()))

@@ -23,7 +23,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{runtime::overrides::Reason, schema::regular_file::BESIDE};
+use crate::{runtime::overrides::Reason, schema::whole_file::BESIDE};
 
 /// Why the file was not replaced. It is as it was.
 #[derive(Debug)]

@@ -40,9 +40,6 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The ending of a file that is written beside the one that it replaces: who watches a folder takes no notice of it.
-pub const BESIDE: &str = ".pointsman-new";
-
 /// The text of a file that has at most `most` bytes.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read(path, most)?)

@@ -17,7 +17,8 @@ use rustix::{
     process::{Pid, test_kill_process},
 };
 
-use super::regular_file::BESIDE;
+/// The ending of a file that is written beside the one that it replaces: who watches a folder takes no notice of it.
+pub const BESIDE: &str = ".pointsman-new";
 
 /// Replaces a file, or makes it, with these permissions.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {

@@ -8,8 +8,3 @@ use crate::schema::whole_file;
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     whole_file::replace(path, bytes, 0o644)
 }
-
-/// Removes what a program that was killed left beside a file.
-pub fn remove_left(path: &Path) {
-    whole_file::remove_left(path);
-}
