@@ -106,8 +106,12 @@ pub fn raise_descriptor_limit() {
 /// Warns when the connections that the listeners may have do not fit into the limit on open descriptors.
 pub fn log_descriptor_limit(config: &Config) {
     let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        tracing::warn!("cannot raise the limit on open descriptors");
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // It was refused before, and says why now.
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, wanted)
+    {
+        tracing::warn!("cannot raise the limit on open descriptors: {error}");
     }
     let needed = descriptors_needed(config);
     match limit.current {
