@@ -293,17 +293,15 @@ impl DiskTier {
             if record.key != object.key || record.variant != object.variant {
                 continue;
             }
-            // What took the place of the one that was validated, asked for later or with another body, has a head of its own.
-            let is_later = record.begun > begun && record.begun <= now_millis();
-            let has_its_own = is_later || found.length != object.body.length;
-            if may_stay && has_its_own {
+            if !may_stay {
+                disk.remove(found.id);
                 continue;
             }
-            if may_stay {
+            // What took the place of the one that was validated, asked for later or with another body, has a head of its own.
+            let is_later = record.begun > begun && record.begun <= now_millis();
+            if !is_later && found.length == object.body.length {
                 let record = DiskHead { entry: object.entry.clone(), begun, ..record };
                 self.update(&disk, found.id, &record);
-            } else {
-                disk.remove(found.id);
             }
         }
     }
