@@ -94,10 +94,13 @@ impl Budget {
         }
     }
 
-    /// Takes the limits of another configuration; what was counted stays.
+    /// Takes the limits of another configuration; what was counted stays, but for what came together where none are allowed.
     pub fn set(&self, percent: u32, per_second: f64) {
         self.percent.set(f64::from(percent) / 100.0);
         self.minimum.set(per_second * WINDOW.as_secs_f64());
+        if percent == 0 && per_second <= 0.0 {
+            self.spare.set(0.0);
+        }
     }
 
     /// Counts a request.
@@ -110,9 +113,7 @@ impl Budget {
     pub fn try_retry(&self, now: Moment) -> bool {
         self.age(now);
         let most = self.share() + self.minimum.get();
-        // What came together under another configuration is not for one that allows none.
-        let is_in_spare = self.spare.get() >= 1.0 - ROUNDING && most > 0.0;
-        let is_left = self.retries.get() + 1.0 <= most + ROUNDING || is_in_spare;
+        let is_left = self.retries.get() + 1.0 <= most + ROUNDING || self.spare.get() >= 1.0 - ROUNDING;
         if is_left {
             self.retries.set(self.retries.get() + 1.0);
             self.spare.set((self.spare.get() - 1.0).max(0.0));
