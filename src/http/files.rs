@@ -21,7 +21,7 @@ use crate::{
     exchange::{Downstream, Exchange},
     fields::{Fields, Known},
     file_tree::{Asked, Found, Outcome, Tree},
-    filter::{compression::ranked, page::media_type},
+    filter::{compression::ranked, page::media_type, small_error},
     h1::Method,
     runtime::{Listener, Route},
     telemetry::clock::unix_millis,
@@ -54,11 +54,13 @@ pub(super) async fn serve<D: Downstream>(
         }
         Outcome::Status(404) | Outcome::Nothing => Err(Kind::NoFile.into()),
         Outcome::Status(status) => {
-            exchange.facts.error = Some((Kind::NoFile, Kind::NoFile.to_string()));
+            let (kind, message) = (Kind::NoFile, Kind::NoFile.to_string());
+            let (media_type, body) = small_error::of(exchange, status, kind.label(), &message);
+            exchange.facts.error = Some((kind, message));
             respond::own_head(status, exchange);
-            exchange.response.fields.push_known(Known::ContentType, b"text/plain; charset=utf-8");
-            let body = format!("{status}: {}\nrequest {}\n", Kind::NoFile, exchange.facts.id);
-            let reply = Reply::to_error(Kind::NoFile, Some(listener), Some(route));
+            exchange.response.fields.push_known(Known::ContentType, media_type);
+            small_error::vary(&mut exchange.response.fields);
+            let reply = Reply::to_error(kind, Some(listener), Some(route));
             respond::send_own(reply, body.into(), exchange, client).await
         }
     }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     account,
     exchange::Exchange,
-    fields::{Fields, Known, is_digest, is_spelled, list},
+    fields::{Fields, Known, is_digest, list},
     h1::Method,
 };
 
@@ -186,15 +186,9 @@ impl<'a> Seen<'a> {
                     seen.is_fixed |= !codings.all(|it| it.eq_ignore_ascii_case(b"identity"));
                 }
                 // By length first: most fields are none of these.
-                Known::Other => match field.name.len() {
-                    6 => seen.is_fixed |= is_spelled(field.name, b"digest"),
-                    11 => {
-                        let digests: [&[u8]; 2] = [b"content-md5", b"repr-digest"];
-                        seen.is_fixed |= digests.iter().any(|name| field.name.eq_ignore_ascii_case(name));
-                    }
-                    14 => seen.is_fixed |= is_spelled(field.name, b"content-digest"),
-                    _ => {}
-                },
+                Known::Other if matches!(field.name.len(), 6 | 11 | 14) => {
+                    seen.is_fixed |= is_digest(field.name);
+                }
                 _ => {}
             }
         }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     exchange::Exchange,
-    fields::{Known, list},
+    fields::{Known, is_digest, list},
     schema::status::Statuses,
     template::{Scope, Use},
 };
@@ -61,7 +61,9 @@ impl Hooks for ErrorPages {
             }
         };
         let fields = &mut exchange.response.fields;
-        fields.retain_known(|known| !matches!(known, Known::ContentLength | Known::ContentType));
+        fields.retain(|field| {
+            !matches!(field.known, Known::ContentLength | Known::ContentType) && !is_digest(field.name)
+        });
         for name in OF_THE_BODY {
             fields.remove(name);
         }
@@ -78,19 +80,15 @@ const CODE: &str = "backend_error";
 const MESSAGE: &str = "the backend answered with an error";
 
 /// Fields that say something of the body that goes.
-const OF_THE_BODY: [&str; 12] = [
+const OF_THE_BODY: [&str; 8] = [
     "accept-ranges",
-    "content-digest",
     "content-disposition",
     "content-encoding",
     "content-language",
     "content-location",
-    "content-md5",
     "content-range",
-    "digest",
     "etag",
     "last-modified",
-    "repr-digest",
 ];
 
 /// Whether the client asks for something, and for no page: a program that reads JSON has no use for one.
