@@ -240,7 +240,7 @@ impl Worker {
         self.spare.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Takes an exchange back that ends without a line in the log: it was a part of another.
+    /// Takes an exchange back whose line in the log is written, or that has none: a part of another, or this program's own.
     pub fn give_back(&self, mut exchange: Box<Exchange>) {
         let mut spare = self.spare.borrow_mut();
         if spare.len() < MOST_SPARE && exchange.memory() <= LARGEST_SPARE {

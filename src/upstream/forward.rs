@@ -91,8 +91,8 @@ pub async fn forward<D: Downstream>(
     }
 }
 
-/// Whose the connection is that brought this response. One that was its client's before stays so, and logged in if it
-/// was.
+/// Whose the connection is that brought this response. Where its client had one of its own before, this is that or has
+/// taken its place, and counts as logged in if that was: rather once too often than what is one client's for others.
 fn owner<D: Downstream>(
     permit: &Permit,
     (announced, was_logged_in): (Option<SocketAddr>, Option<bool>),
