@@ -67,7 +67,24 @@ impl Authority {
         names: &[&str],
         purpose: ExtendedKeyUsagePurpose,
     ) -> Result<Issued, rcgen::Error> {
-        let mut params = parameters(common_name, names)?;
+        self.sign(parameters(common_name, names)?, purpose)
+    }
+
+    /// One for clients that was good for two days, until yesterday.
+    #[cfg(test)]
+    pub(super) fn issue_ended(&self, common_name: &str) -> Result<Issued, rcgen::Error> {
+        let mut params = parameters(common_name, &[])?;
+        let yesterday = time::OffsetDateTime::now_utc() - time::Duration::days(1);
+        params.not_before = yesterday - time::Duration::days(2);
+        params.not_after = yesterday;
+        self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        purpose: ExtendedKeyUsagePurpose,
+    ) -> Result<Issued, rcgen::Error> {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![purpose];
         params.use_authority_key_identifier_extension = true;

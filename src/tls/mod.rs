@@ -11,6 +11,7 @@ pub mod facts;
 pub mod files;
 pub mod folder;
 pub mod server;
+mod session;
 pub mod tickets;
 
 #[cfg(test)]

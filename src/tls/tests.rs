@@ -25,6 +25,7 @@ use super::{
 use crate::{error::BuildError, moment::Moment};
 
 mod agreeing;
+mod expiring;
 
 /// What a listener that says nothing of TLS agrees on.
 fn build(

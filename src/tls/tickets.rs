@@ -19,8 +19,12 @@ use aws_lc_rs::{
     digest::{SHA256, SHA256_OUTPUT_LEN, digest},
     rand,
 };
-use rustls::server::ProducesTickets;
+use rustls::{
+    pki_types::UnixTime,
+    server::{ProducesTickets, danger::ClientCertVerifier},
+};
 
+use super::session;
 use crate::{error::BuildError, moment::Moment};
 
 /// After this time a new key is made. The one before is accepted for as long again.
@@ -90,9 +94,14 @@ impl Tickets {
         true
     }
 
-    /// These keys for tickets of one context only.
-    pub fn bound_to(self: &Arc<Self>, context: Context) -> BoundTickets {
-        BoundTickets { tickets: self.clone(), context }
+    /// These keys for tickets of one context only. Where clients are asked for a certificate, `verifier` is who verifies it:
+    /// a ticket is good for no longer than what its client showed.
+    pub fn bound_to(
+        self: &Arc<Self>,
+        context: Context,
+        verifier: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> BoundTickets {
+        BoundTickets { tickets: self.clone(), context, verifier }
     }
 
     fn current(&self) -> Arc<Key> {
@@ -154,6 +163,8 @@ impl Context {
 pub struct BoundTickets {
     tickets: Arc<Tickets>,
     context: Context,
+    /// None where no client is asked for a certificate.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl ProducesTickets for BoundTickets {
@@ -171,7 +182,11 @@ impl ProducesTickets for BoundTickets {
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         let (name, sealed) = ticket.split_at_checked(NAME_LEN)?;
-        self.tickets.by_name(name)?.open(sealed, &self.context)
+        let session = self.tickets.by_name(name)?.open(sealed, &self.context)?;
+        let is_good = |verifier: &Arc<dyn ClientCertVerifier>| {
+            session::is_still_good(&session, verifier.as_ref(), UnixTime::now())
+        };
+        self.verifier.as_ref().is_none_or(is_good).then_some(session)
     }
 }
 
@@ -230,7 +245,7 @@ mod tests {
     use super::*;
 
     fn bound(tickets: &Arc<Tickets>, context: &str) -> BoundTickets {
-        tickets.bound_to(Context::of([context.as_bytes()]))
+        tickets.bound_to(Context::of([context.as_bytes()]), None)
     }
 
     fn later(rotations: u32) -> Moment {
