@@ -17,7 +17,7 @@ use std::{
 
 use tokio::{task::AbortHandle, time::sleep};
 
-use self::names::{Fault, Found, Names, TTL_MOST};
+use self::names::{Came, Fault, Found, Names, TTL_MOST};
 use crate::backend::{Address, Backend, Shared};
 
 /// The shortest time between two lookups of a name: a TTL of 0 must not make a flood of them.
@@ -74,7 +74,7 @@ enum Key {
 }
 
 /// Looks names up, at once and then whenever an answer expires, for as long as it lives. A lookup that
-/// fails leaves the addresses that were there.
+/// fails leaves the addresses that were there, also where only a family of addresses fails, or a target of a service.
 pub struct Discovery {
     names: Arc<Names>,
     tell: Tell,
@@ -247,10 +247,10 @@ fn servers(addresses: &[SocketAddr]) -> (Vec<SocketAddr>, usize) {
 }
 
 async fn keep_fresh(followed: Arc<Followed>, names: Arc<Names>, tell: Tell) {
-    let mut failure = None;
+    let (mut failure, mut came) = (None, Came::default());
     let mut backoff = BACKOFF.0;
     loop {
-        let looked_up = names.lookup(&followed.address).await;
+        let looked_up = names.lookup_again(&followed.address, &mut came).await;
         let pause = match looked_up {
             Ok(Found { addresses, ttl }) => {
                 if failure.take().is_some() {

@@ -1,7 +1,7 @@
 //! Lookups, in the hosts file and by DNS.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt, fs,
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     sync::{Arc, Mutex, PoisonError},
@@ -27,6 +27,22 @@ const SYSTEM_FILES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
 
 /// The longest time between two lookups of a name: beyond it, a long TTL would delay a move that was not planned for.
 pub(super) const TTL_MOST: Duration = Duration::from_secs(60);
+
+/// What fails of a lookup of several is asked for again after this time.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// The addresses that came for the hosts behind a name.
+pub(super) type Came = HashMap<String, Vec<IpAddr>>;
+
+/// The addresses of a host, and how long they hold.
+type Ips = (Vec<IpAddr>, Duration);
+
+/// A host behind a name.
+struct Part {
+    host: String,
+    port: u16,
+    ips: Vec<IpAddr>,
+}
 
 /// What a lookup gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,18 +105,26 @@ impl Names {
 
     /// The socket addresses behind an address.
     pub(super) async fn lookup(&self, address: &Address) -> Result<Found, Fault> {
+        self.lookup_again(address, &mut Came::default()).await
+    }
+
+    /// The same for a name of which this came before: what fails of it while the rest answers is as it was.
+    pub(super) async fn lookup_again(&self, address: &Address, came: &mut Came) -> Result<Found, Fault> {
         let loaded = self.current();
-        let mut found = match address {
-            Address::Host { host, port } => loaded.host(host, *port).await?,
-            Address::OfName { host, at } => loaded.host(host, at.port()).await?,
-            Address::Srv(name) => loaded.service(name).await?,
+        let (parts, ttl) = match address {
+            Address::Host { host, port } => loaded.alone(host, *port, came).await?,
+            Address::OfName { host, at } => loaded.alone(host, at.port(), came).await?,
+            Address::Srv(name) => loaded.service(name, came).await?,
             Address::Unix(path) => {
                 return Err(Fault::OfName(format!("{} is not a name", path.display())));
             }
         };
-        found.addresses.sort_unstable();
-        found.addresses.dedup();
-        Ok(found)
+        let at = |part: &Part| part.ips.iter().map(|ip| SocketAddr::new(*ip, part.port)).collect::<Vec<_>>();
+        let mut addresses: Vec<_> = parts.iter().flat_map(at).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        *came = parts.into_iter().map(|part| (part.host, part.ips)).collect();
+        Ok(Found { addresses, ttl })
     }
 
     fn current(&self) -> Arc<Loaded> {
@@ -143,22 +167,74 @@ impl Loaded {
         Self { resolver, hosts, changed: [None; 2] }
     }
 
-    async fn host(&self, host: &str, port: u16) -> Result<Found, Fault> {
-        let with_port = |ip| SocketAddr::new(ip, port);
-        let known: Vec<_> = self.in_hosts(host).into_iter().map(with_port).collect();
+    /// A host that is all that there is behind a name.
+    async fn alone(&self, host: &str, port: u16, came: &Came) -> Result<(Vec<Part>, Duration), Fault> {
+        let (ips, ttl) = self.host(host, before(came, host)).await?;
+        Ok((vec![Part { host: host.to_owned(), port, ips }], ttl))
+    }
+
+    async fn host(&self, host: &str, before: &[IpAddr]) -> Result<Ips, Fault> {
+        let known = self.in_hosts(host);
         if !known.is_empty() {
-            return Ok(Found { addresses: known, ttl: TTL_MOST });
+            return Ok((known, TTL_MOST));
         }
-        let answer = self.resolver.lookup_ip(host).await.map_err(|error| reason(&error))?;
-        let addresses: Vec<_> = answer.iter().map(with_port).collect();
-        if addresses.is_empty() {
+        let (ips, ttl) = self.ask(host, before).await.map_err(|error| reason(&error))?;
+        if ips.is_empty() {
             return Err("the name has no address".into());
         }
-        Ok(Found { addresses, ttl: ttl(answer.as_lookup()) })
+        Ok((ips, ttl))
+    }
+
+    /// What name servers say of a host. The resolver gives one family where the other failed, and does not say so: one that
+    /// came before is asked for alone, and is as it was where that fails.
+    async fn ask(&self, host: &str, before: &[IpAddr]) -> Result<Ips, NetError> {
+        let answer = self.resolver.lookup_ip(host).await?;
+        let (mut ips, mut holds) = (answer.iter().collect::<Vec<_>>(), ttl(answer.as_lookup()));
+        let there = families(&ips);
+        for lacking in families(before).into_iter().filter(|it| !there.contains(it)) {
+            // By the name that was found: on the search list there may be another one with that family.
+            let name = answer.query().name().clone();
+            match self.resolver.lookup(name, lacking).await {
+                Ok(more) => {
+                    ips.extend(more.answers().iter().filter_map(|record| record.data.ip_addr()));
+                    holds = holds.min(ttl(&more));
+                }
+                Err(error) if is_denial(&error) => {}
+                Err(error) => {
+                    tracing::debug!("{host} keeps its addresses of {lacking}: {error}");
+                    ips.extend(before.iter().filter(|ip| family(ip) == lacking));
+                    holds = holds.min(AGAIN);
+                }
+            }
+        }
+        Ok((ips, holds))
+    }
+
+    /// The same for a target of a service, which is there as before where asking for it fails, while others answer.
+    async fn target(&self, host: &str, before: &[IpAddr]) -> Result<Ips, Fault> {
+        match self.host(host, before).await {
+            Err(why) if !before.is_empty() && !self.is_denied(host, before).await => {
+                tracing::debug!("{host} keeps its addresses: {why}");
+                Ok((before.to_vec(), AGAIN))
+            }
+            result => result,
+        }
+    }
+
+    /// Whether name servers say that nothing of this is there: where both families give nothing, the resolver tells the
+    /// reason of one of them.
+    async fn is_denied(&self, host: &str, before: &[IpAddr]) -> bool {
+        for family in families(before) {
+            match self.resolver.lookup(host, family).await {
+                Err(error) if is_denial(&error) => {}
+                Ok(_) | Err(_) => return false,
+            }
+        }
+        true
     }
 
     /// The targets of a service (RFC 2782) that have the best priority and can be resolved.
-    async fn service(&self, name: &str) -> Result<Found, Fault> {
+    async fn service(&self, name: &str, came: &Came) -> Result<(Vec<Part>, Duration), Fault> {
         let answer = self.resolver.srv_lookup(name).await.map_err(|error| reason(&error))?;
         let mut ttl = ttl(&answer);
         let mut by_priority: BTreeMap<u16, Vec<(Name, u16)>> = BTreeMap::new();
@@ -172,19 +248,20 @@ impl Loaded {
         }
         let mut failure = Fault::from("the service has no target");
         for targets in by_priority.into_values() {
-            let mut addresses = Vec::new();
+            let mut parts = Vec::new();
             for (target, port) in targets {
-                match self.host(&target.to_ascii(), port).await {
-                    Ok(found) => {
-                        addresses.extend(found.addresses);
-                        ttl = ttl.min(found.ttl);
+                let host = target.to_ascii();
+                match self.target(&host, before(came, &host)).await {
+                    Ok((ips, holds)) => {
+                        parts.push(Part { host, port, ips });
+                        ttl = ttl.min(holds);
                     }
                     Err(Fault::OfName(why)) => failure = Fault::OfName(format!("target {target}: {why}")),
                     Err(Fault::NoSocket) => failure = Fault::NoSocket,
                 }
             }
-            if !addresses.is_empty() {
-                return Ok(Found { addresses, ttl });
+            if !parts.is_empty() {
+                return Ok((parts, ttl));
             }
         }
         Err(failure)
@@ -202,6 +279,26 @@ impl Loaded {
             .flat_map(|it| it.answers().iter().filter_map(|it| it.data.ip_addr()).collect::<Vec<_>>())
             .collect()
     }
+}
+
+/// What came for a host before.
+fn before<'c>(came: &'c Came, host: &str) -> &'c [IpAddr] {
+    came.get(host).map_or(&[], Vec::as_slice)
+}
+
+fn family(ip: &IpAddr) -> RecordType {
+    if ip.is_ipv4() { RecordType::A } else { RecordType::AAAA }
+}
+
+/// The families of these addresses.
+fn families(ips: &[IpAddr]) -> Vec<RecordType> {
+    let is_there = |kind: &RecordType| ips.iter().any(|ip| family(ip) == *kind);
+    [RecordType::A, RecordType::AAAA].into_iter().filter(is_there).collect()
+}
+
+/// Whether it is an answer: there is no such name, or nothing of what is asked for at it.
+fn is_denial(error: &NetError) -> bool {
+    matches!(error, NetError::Dns(DnsError::NoRecordsFound(_)))
 }
 
 /// When the system's files were changed last.

@@ -1,8 +1,8 @@
 //! The hosts file, a name server of our own, and what happens when it has nothing or something else.
 
 use std::{
-    collections::HashMap,
-    net::Ipv4Addr,
+    collections::{HashMap, HashSet},
+    net::{Ipv4Addr, Ipv6Addr},
     sync::{
         Mutex,
         atomic::{AtomicU32, Ordering::Relaxed},
@@ -76,6 +76,8 @@ type Records = HashMap<(String, RecordType), Vec<(u32, RData)>>;
 #[derive(Default)]
 struct Zone {
     records: Mutex<Records>,
+    /// What gets SERVFAIL.
+    failing: Mutex<HashSet<(String, RecordType)>>,
     asked: AtomicU32,
 }
 
@@ -90,6 +92,12 @@ impl Zone {
         self.set(name, RecordType::A, records);
     }
 
+    /// Makes these fail, and no others.
+    fn fail(&self, questions: &[(&str, RecordType)]) {
+        let questions = questions.iter().map(|(name, kind)| ((*name).to_owned(), *kind));
+        *self.failing.lock().unwrap() = questions.collect();
+    }
+
     fn answer(&self, question: &[u8]) -> Vec<u8> {
         self.asked.fetch_add(1, Relaxed);
         let question = Message::from_vec(question).unwrap();
@@ -100,7 +108,12 @@ impl Zone {
         if !records.keys().any(|(known, _)| *known == name) {
             answer.metadata.response_code = ResponseCode::NXDomain;
         }
-        for (ttl, data) in records.get(&(name, query.query_type())).into_iter().flatten() {
+        let asked = (name, query.query_type());
+        let is_failing = self.failing.lock().unwrap().contains(&asked);
+        if is_failing {
+            answer.metadata.response_code = ResponseCode::ServFail;
+        }
+        for (ttl, data) in records.get(&asked).filter(|_| !is_failing).into_iter().flatten() {
             answer.add_answer(Record::from_rdata(query.name().clone(), *ttl, data.clone()));
         }
         answer.add_query(query);
@@ -309,6 +322,73 @@ async fn a_service_gives_the_targets_of_the_best_priority() {
         assert_eq!(lookup().await, Err("target gone.test.: there is no such name".into()));
         set(vec![srv(0, 0, ".")]);
         assert_eq!(lookup().await, Err("the service has no target".into()));
+    })
+    .await;
+}
+
+/// What a lookup gives of which this came before.
+async fn again(names: &Names, address: &Address, came: &mut Came) -> Vec<String> {
+    let found = names.lookup_again(address, came).await.unwrap();
+    found.addresses.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn a_family_that_fails_leaves_its_addresses() {
+    with_zone(async |zone, names| {
+        use RecordType::{A, AAAA};
+        let set_v6 = |number: u16| {
+            let ip = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number);
+            zone.set("app.test.", AAAA, [(30, RData::AAAA(ip.into()))]);
+        };
+        let (app, mut came) = (host("app.test"), Came::default());
+        zone.set_a("app.test.", 30, &[[192, 0, 2, 1]]);
+        set_v6(1);
+        // What never came is not waited for.
+        zone.fail(&[("app.test.", AAAA)]);
+        assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.1:80"]);
+        zone.fail(&[]);
+        assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.1:80", "[2001:db8::1]:80"]);
+        zone.fail(&[("app.test.", AAAA)]);
+        zone.set_a("app.test.", 30, &[[192, 0, 2, 2]]);
+        assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.2:80", "[2001:db8::1]:80"]);
+        assert_eq!(names.lookup_again(&app, &mut came).await.unwrap().ttl, Duration::from_secs(5));
+        zone.fail(&[("app.test.", A)]);
+        set_v6(2);
+        assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.2:80", "[2001:db8::2]:80"]);
+        // An answer that there is none is one.
+        zone.fail(&[]);
+        zone.set("app.test.", AAAA, []);
+        assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.2:80"]);
+        zone.fail(&[("app.test.", AAAA)]);
+        assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.2:80"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_target_that_fails_for_a_moment_stays() {
+    with_zone(async |zone, names| {
+        use RecordType::{A, AAAA};
+        let srv =
+            |port, target: &str| (30, RData::SRV(SRV::new(1, 1, port, Name::from_ascii(target).unwrap())));
+        let (service, mut came) = (Address::Srv("_http._tcp.app.test".into()), Came::default());
+        zone.set_a("one.test.", 30, &[[192, 0, 2, 1]]);
+        zone.set_a("two.test.", 30, &[[192, 0, 2, 2]]);
+        let both = [srv(81, "one.test."), srv(82, "two.test.")];
+        zone.set("_http._tcp.app.test.", RecordType::SRV, both);
+        // Nothing is known of it yet.
+        zone.fail(&[("one.test.", A), ("one.test.", AAAA)]);
+        assert_eq!(again(&names, &service, &mut came).await, ["192.0.2.2:82"]);
+        zone.fail(&[]);
+        assert_eq!(again(&names, &service, &mut came).await, ["192.0.2.1:81", "192.0.2.2:82"]);
+        // Also where the family that it never had is answered.
+        for failing in [&[("one.test.", A), ("one.test.", AAAA)][..], &[("one.test.", A)]] {
+            zone.fail(failing);
+            assert_eq!(again(&names, &service, &mut came).await, ["192.0.2.1:81", "192.0.2.2:82"]);
+        }
+        zone.fail(&[]);
+        zone.records.lock().unwrap().remove(&("one.test.".to_owned(), A));
+        assert_eq!(again(&names, &service, &mut came).await, ["192.0.2.2:82"]);
     })
     .await;
 }
