@@ -73,7 +73,7 @@ async fn next(reader: &mut Reader, last: u64) -> Result<Option<Document>, String
     if document.revision != last {
         return Ok(Some(document));
     }
-    reader.changed(last, WATCH).await.map(|()| None)
+    reader.changed(WATCH).await.map(|()| None)
 }
 
 /// Notes whether the store can be read, which says nothing of what was read last. Of several servers each says something

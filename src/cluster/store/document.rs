@@ -87,9 +87,9 @@ impl Reader {
         Ok(Some(Document { text, revision }))
     }
 
-    /// Waits until something was written after that write, or for so long.
-    pub async fn changed(&mut self, revision: u64, most: Duration) -> Result<(), String> {
-        match tokio::time::timeout(most, self.etcd.written(revision)).await {
+    /// Waits until something was written after the text was read last, or for so long.
+    pub async fn changed(&mut self, most: Duration) -> Result<(), String> {
+        match tokio::time::timeout(most, self.etcd.written()).await {
             Ok(written) => written,
             Err(_) => Ok(()),
         }

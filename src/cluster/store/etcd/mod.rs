@@ -7,7 +7,7 @@ mod gateway;
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use self::{
     connection::{Connection, Failure},
@@ -24,19 +24,23 @@ pub struct Etcd {
     connection: Connection,
     /// The number of the last write that is known to have been seen: what is watched begins after it.
     revision: u64,
+    /// When what is watched was asked for last.
+    watched: Option<Instant>,
 }
 
 /// How often a lease is kept alive anew where the server's leader changed meanwhile, before that is a failure.
 const ROUNDS: usize = 3;
 /// What is watched is looked at anew after this time: the connection may be dead without a word.
 const WATCH: Duration = Duration::from_secs(5);
+/// What is watched is asked for once in so long at most: a server may end each at once (it has compacted, a proxy is before it).
+const BETWEEN: Duration = Duration::from_millis(250);
 /// How long one server may take for an answer whose time no caller bounds: one that is silent is left for the next.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Etcd {
     /// A node's way to etcd; nothing is connected yet.
     pub fn new(conf: EtcdConf, node: String) -> Self {
-        Self { connection: Connection::new(conf.clone()), conf, node, revision: 0 }
+        Self { connection: Connection::new(conf.clone()), conf, node, revision: 0, watched: None }
     }
 
     /// Asks; the caller bounds the time. What was sent may be done though nothing came back.
@@ -64,6 +68,7 @@ impl Etcd {
         match *request {
             Request::Look => self.look().await,
             Request::Watch => {
+                self.space_out().await;
                 let body = gateway::watch(&self.conf.key, self.revision);
                 let watched = self.connection.changed("/v3/watch", &body);
                 if let Ok(ended) = timeout(WATCH, watched).await {
@@ -98,7 +103,13 @@ impl Etcd {
         let asked = self.connection.call_for("/v3/kv/range", &body, most.saturating_mul(2));
         let answer = timeout(PATIENCE, asked).await;
         match answer.unwrap_or_else(|_| Err(late())) {
-            Ok(answer) => gateway::value(&answer).ok_or_else(|| gateway::ODD.to_owned()),
+            Ok(answer) => {
+                let found = gateway::value(&answer).ok_or_else(|| gateway::ODD.to_owned())?;
+                // Not the number of the key's own write alone: what is older than the store's last compaction cannot be watched.
+                let written = found.as_ref().map_or(0, |(_, revision)| *revision);
+                self.revision = gateway::header(&answer).revision.max(written);
+                Ok(found)
+            }
             Err(failure) => {
                 self.connection.next_endpoint();
                 Err(failure.to_string())
@@ -106,14 +117,22 @@ impl Etcd {
         }
     }
 
-    /// Waits until something was written at the key after that write. The error is for people.
-    pub async fn written(&mut self, revision: u64) -> Result<(), String> {
-        let written =
-            self.connection.changed("/v3/watch", &gateway::watch_all(&self.conf.key, revision)).await;
-        written.map_err(|failure| {
+    /// Waits until something was written at the key after its value was read last. The error is for people.
+    pub async fn written(&mut self) -> Result<(), String> {
+        self.space_out().await;
+        let body = gateway::watch_all(&self.conf.key, self.revision);
+        self.connection.changed("/v3/watch", &body).await.map_err(|failure| {
             self.connection.next_endpoint();
             failure.to_string()
         })
+    }
+
+    /// Waits where what is watched was asked for a moment ago.
+    async fn space_out(&mut self) {
+        if let Some(last) = self.watched {
+            sleep_until(last + BETWEEN).await;
+        }
+        self.watched = Some(Instant::now());
     }
 
     async fn look(&mut self) -> Result<Answer, Failure> {
@@ -215,6 +234,41 @@ pub(in crate::cluster::store) mod tests {
             assert!(read.is_ok_and(|read| read.is_err()));
             sleep(Duration::ZERO).await;
             assert_eq!(etcd.value(1000).await, Ok(None));
+            assert_eq!(etcd.revision, 1, "the store's own, and not the key's, which may be compacted");
+        });
+    }
+
+    /// A server that ends at once what is watched, as one that has compacted does.
+    async fn ending() -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        spawn_local(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                spawn_local(async move {
+                    while stream.read(&mut [0; 4096]).await.is_ok_and(|length| length > 0) {
+                        let head = "HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n";
+                        let answer = format!("{head}{{\"header\":{{\"revision\":\"1\"}}}}");
+                        if stream.write_all(answer.as_bytes()).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Server::of_authority(false, &authority, 2379).unwrap()
+    }
+
+    #[test]
+    fn watch_that_ends_at_once_is_no_loop_without_pause() {
+        run(async || {
+            let mut etcd = Etcd::new(conf(vec![ending().await]), "a".into());
+            let begun = Instant::now();
+            // What comes of each does not matter: one that fails may do so at once, too.
+            for _ in 0..4 {
+                drop(etcd.written().await);
+                drop(etcd.ask(&Request::Watch).await);
+            }
+            assert!(begun.elapsed() >= 7 * BETWEEN, "{:?}", begun.elapsed());
         });
     }
 }
