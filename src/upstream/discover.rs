@@ -23,7 +23,7 @@ use crate::backend::{Address, Backend, Shared};
 /// The shortest time between two lookups of a name: a TTL of 0 must not make a flood of them.
 const TTL_LEAST: Duration = Duration::from_secs(1);
 
-/// Addresses of one name that are backends each, at most.
+/// Addresses of one name that are backends each, at most, and those of one family that one backend has.
 const SERVERS_MOST: usize = 64;
 
 /// Times between attempts after a failure.
@@ -160,6 +160,8 @@ struct Known {
     /// The backend that is the name itself, where the name is one backend.
     backend: Option<Arc<Backend>>,
     addresses: Arc<Vec<SocketAddr>>,
+    /// How many addresses and targets more there are than are taken, where the name is one backend.
+    left_out: usize,
     has_no_socket: bool,
     is_looked_up: bool,
     /// What was told last.
@@ -193,8 +195,16 @@ impl Followed {
     }
 
     /// Takes in what was found.
-    fn found(&self, addresses: Vec<SocketAddr>, tell: &Tell) {
+    fn found(&self, Found { addresses, left_out, .. }: Found, tell: &Tell) {
         let mut known = self.known();
+        // Of those that are backends each, see below.
+        let (addresses, more) = if self.is_each { (addresses, 0) } else { lowest(addresses) };
+        let left_out = left_out + more;
+        if left_out > known.left_out {
+            let name = &self.address;
+            tracing::warn!(backend = self.name, left_out, "{name} has more than {SERVERS_MOST} addresses");
+        }
+        known.left_out = left_out;
         known.has_no_socket = false;
         known.is_looked_up = true;
         if *known.addresses != addresses {
@@ -246,18 +256,33 @@ fn servers(addresses: &[SocketAddr]) -> (Vec<SocketAddr>, usize) {
     (servers, left_out)
 }
 
+/// The lowest addresses of each family, in order, and how many more there are.
+fn lowest(addresses: Vec<SocketAddr>) -> (Vec<SocketAddr>, usize) {
+    let all = addresses.len();
+    let (mut v6, mut v4): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        addresses.into_iter().partition(SocketAddr::is_ipv6);
+    for family in [&mut v4, &mut v6] {
+        family.sort_unstable();
+        family.truncate(SERVERS_MOST);
+    }
+    v4.append(&mut v6);
+    let left_out = all.saturating_sub(v4.len());
+    (v4, left_out)
+}
+
 async fn keep_fresh(followed: Arc<Followed>, names: Arc<Names>, tell: Tell) {
     let (mut failure, mut came) = (None, Came::default());
     let mut backoff = BACKOFF.0;
     loop {
         let looked_up = names.lookup_again(&followed.address, &mut came).await;
         let pause = match looked_up {
-            Ok(Found { addresses, ttl }) => {
+            Ok(found) => {
                 if failure.take().is_some() {
                     tracing::info!(backend = followed.name, "{} resolves again", followed.address);
                 }
                 backoff = BACKOFF.0;
-                followed.found(addresses, &tell);
+                let ttl = found.ttl;
+                followed.found(found, &tell);
                 ttl.clamp(TTL_LEAST, TTL_MOST)
             }
             Err(why) => {
@@ -302,7 +327,7 @@ pub async fn lookup(address: &Address) -> Result<Vec<SocketAddr>, String> {
         return Ok(vec![address]);
     }
     let found = Names::of_system().lookup(address).await;
-    found.map(|found| found.addresses).map_err(|fault| fault.to_string())
+    found.map(|found| lowest(found.addresses).0).map_err(|fault| fault.to_string())
 }
 
 #[cfg(test)]

@@ -19,6 +19,11 @@ use hickory_resolver::{
     },
     system_conf::read_system_conf,
 };
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
 
 use crate::{backend::Address, net::dial};
 
@@ -31,11 +36,27 @@ pub(super) const TTL_MOST: Duration = Duration::from_secs(60);
 /// What fails of a lookup of several is asked for again after this time.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// Targets of a service that are looked up, of one priority.
+const TARGETS_MOST: usize = 64;
+
+/// Targets that are looked up at once: each takes sockets, and a name server may not like floods.
+const AT_ONCE: usize = 16;
+
+/// The longest that targets of one priority are waited for together.
+const TARGETS_PATIENCE: Duration = Duration::from_secs(15);
+
 /// The addresses that came for the hosts behind a name.
 pub(super) type Came = HashMap<String, Vec<IpAddr>>;
 
 /// The addresses of a host, and how long they hold.
 type Ips = (Vec<IpAddr>, Duration);
+
+/// What a lookup gave, host by host.
+struct Parts {
+    all: Vec<Part>,
+    ttl: Duration,
+    left_out: usize,
+}
 
 /// A host behind a name.
 struct Part {
@@ -51,6 +72,8 @@ pub(super) struct Found {
     pub(super) addresses: Vec<SocketAddr>,
     /// How long it holds.
     pub(super) ttl: Duration,
+    /// How many targets there are that were not looked up.
+    pub(super) left_out: usize,
 }
 
 /// Why a lookup gave nothing.
@@ -111,7 +134,7 @@ impl Names {
     /// The same for a name of which this came before: what fails of it while the rest answers is as it was.
     pub(super) async fn lookup_again(&self, address: &Address, came: &mut Came) -> Result<Found, Fault> {
         let loaded = self.current();
-        let (parts, ttl) = match address {
+        let parts = match address {
             Address::Host { host, port } => loaded.alone(host, *port, came).await?,
             Address::OfName { host, at } => loaded.alone(host, at.port(), came).await?,
             Address::Srv(name) => loaded.service(name, came).await?,
@@ -120,11 +143,11 @@ impl Names {
             }
         };
         let at = |part: &Part| part.ips.iter().map(|ip| SocketAddr::new(*ip, part.port)).collect::<Vec<_>>();
-        let mut addresses: Vec<_> = parts.iter().flat_map(at).collect();
+        let mut addresses: Vec<_> = parts.all.iter().flat_map(at).collect();
         addresses.sort_unstable();
         addresses.dedup();
-        *came = parts.into_iter().map(|part| (part.host, part.ips)).collect();
-        Ok(Found { addresses, ttl })
+        *came = parts.all.into_iter().map(|part| (part.host, part.ips)).collect();
+        Ok(Found { addresses, ttl: parts.ttl, left_out: parts.left_out })
     }
 
     fn current(&self) -> Arc<Loaded> {
@@ -168,9 +191,9 @@ impl Loaded {
     }
 
     /// A host that is all that there is behind a name.
-    async fn alone(&self, host: &str, port: u16, came: &Came) -> Result<(Vec<Part>, Duration), Fault> {
+    async fn alone(&self, host: &str, port: u16, came: &Came) -> Result<Parts, Fault> {
         let (ips, ttl) = self.host(host, before(came, host)).await?;
-        Ok((vec![Part { host: host.to_owned(), port, ips }], ttl))
+        Ok(Parts { all: vec![Part { host: host.to_owned(), port, ips }], ttl, left_out: 0 })
     }
 
     async fn host(&self, host: &str, before: &[IpAddr]) -> Result<Ips, Fault> {
@@ -191,7 +214,9 @@ impl Loaded {
         let answer = self.resolver.lookup_ip(host).await?;
         let (mut ips, mut holds) = (answer.iter().collect::<Vec<_>>(), ttl(answer.as_lookup()));
         let there = families(&ips);
-        for lacking in families(before).into_iter().filter(|it| !there.contains(it)) {
+        let mut all_lacking = families(before);
+        all_lacking.retain(|family| !there.contains(family));
+        for lacking in all_lacking {
             // By the name that was found: on the search list there may be another one with that family.
             let name = answer.query().name().clone();
             match self.resolver.lookup(name, lacking).await {
@@ -208,6 +233,38 @@ impl Loaded {
             }
         }
         Ok((ips, holds))
+    }
+
+    /// The addresses of targets, in order. They have one time for all: what is late has failed.
+    async fn side_by_side(
+        self: &Arc<Self>,
+        targets: Vec<(Name, u16)>,
+        came: &Came,
+    ) -> Vec<(String, u16, Result<Ips, Fault>)> {
+        let (turns, until) = (Arc::new(Semaphore::new(AT_ONCE)), Instant::now() + TARGETS_PATIENCE);
+        let mut tasks = JoinSet::new();
+        for (target, port) in targets {
+            let host = target.to_ascii();
+            let (loaded, turns, before) = (self.clone(), turns.clone(), before(came, &host).to_vec());
+            tasks.spawn(async move {
+                let in_turn = async {
+                    let _turn = turns.acquire().await;
+                    loaded.target(&host, &before).await
+                };
+                let result = match timeout_at(until, in_turn).await {
+                    Ok(result) => result,
+                    Err(_) if before.is_empty() => Err("no name server answers in time".into()),
+                    Err(_) => Ok((before, AGAIN)),
+                };
+                (host, port, result)
+            });
+        }
+        let mut results = Vec::new();
+        while let Some(joined) = tasks.join_next().await {
+            results.extend(joined);
+        }
+        results.sort_unstable_by(|(host, port, _), (other, its, _)| (host, port).cmp(&(other, its)));
+        results
     }
 
     /// The same for a target of a service, which is there as before where asking for it fails, while others answer.
@@ -234,7 +291,7 @@ impl Loaded {
     }
 
     /// The targets of a service (RFC 2782) that have the best priority and can be resolved.
-    async fn service(&self, name: &str, came: &Came) -> Result<(Vec<Part>, Duration), Fault> {
+    async fn service(self: &Arc<Self>, name: &str, came: &Came) -> Result<Parts, Fault> {
         let answer = self.resolver.srv_lookup(name).await.map_err(|error| reason(&error))?;
         let mut ttl = ttl(&answer);
         let mut by_priority: BTreeMap<u16, Vec<(Name, u16)>> = BTreeMap::new();
@@ -248,20 +305,20 @@ impl Loaded {
         }
         let mut failure = Fault::from("the service has no target");
         for targets in by_priority.into_values() {
-            let mut parts = Vec::new();
-            for (target, port) in targets {
-                let host = target.to_ascii();
-                match self.target(&host, before(came, &host)).await {
+            let (targets, left_out) = lowest(targets);
+            let mut all = Vec::new();
+            for (host, port, result) in self.side_by_side(targets, came).await {
+                match result {
                     Ok((ips, holds)) => {
-                        parts.push(Part { host, port, ips });
+                        all.push(Part { host, port, ips });
                         ttl = ttl.min(holds);
                     }
-                    Err(Fault::OfName(why)) => failure = Fault::OfName(format!("target {target}: {why}")),
+                    Err(Fault::OfName(why)) => failure = Fault::OfName(format!("target {host}: {why}")),
                     Err(Fault::NoSocket) => failure = Fault::NoSocket,
                 }
             }
-            if !parts.is_empty() {
-                return Ok((parts, ttl));
+            if !all.is_empty() {
+                return Ok(Parts { all, ttl, left_out });
             }
         }
         Err(failure)
@@ -279,6 +336,15 @@ impl Loaded {
             .flat_map(|it| it.answers().iter().filter_map(|it| it.data.ip_addr()).collect::<Vec<_>>())
             .collect()
     }
+}
+
+/// The lowest targets, so that all nodes of a cluster take the same, and how many more there are.
+pub(super) fn lowest(mut targets: Vec<(Name, u16)>) -> (Vec<(Name, u16)>, usize) {
+    targets.sort_unstable();
+    targets.dedup();
+    let left_out = targets.len().saturating_sub(TARGETS_MOST);
+    targets.truncate(TARGETS_MOST);
+    (targets, left_out)
 }
 
 /// What came for a host before.

@@ -78,6 +78,8 @@ struct Zone {
     records: Mutex<Records>,
     /// What gets SERVFAIL.
     failing: Mutex<HashSet<(String, RecordType)>>,
+    /// No address is told before each of these was asked for.
+    awaited: Mutex<HashSet<String>>,
     asked: AtomicU32,
 }
 
@@ -98,7 +100,8 @@ impl Zone {
         *self.failing.lock().unwrap() = questions.collect();
     }
 
-    fn answer(&self, question: &[u8]) -> Vec<u8> {
+    /// The answer, and whether it can be told.
+    fn answer(&self, question: &[u8]) -> (Vec<u8>, bool) {
         self.asked.fetch_add(1, Relaxed);
         let question = Message::from_vec(question).unwrap();
         let query = question.queries[0].clone();
@@ -108,6 +111,9 @@ impl Zone {
         if !records.keys().any(|(known, _)| *known == name) {
             answer.metadata.response_code = ResponseCode::NXDomain;
         }
+        let mut awaited = self.awaited.lock().unwrap();
+        awaited.remove(&name);
+        let is_told = awaited.is_empty() || query.query_type() == RecordType::SRV;
         let asked = (name, query.query_type());
         let is_failing = self.failing.lock().unwrap().contains(&asked);
         if is_failing {
@@ -117,14 +123,20 @@ impl Zone {
             answer.add_answer(Record::from_rdata(query.name().clone(), *ttl, data.clone()));
         }
         answer.add_query(query);
-        answer.to_vec().unwrap()
+        (answer.to_vec().unwrap(), is_told)
     }
 
     async fn serve(&self, socket: &UdpSocket) {
-        let mut buffer = [0; 2048];
+        let (mut buffer, mut waiting) = ([0; 2048], Vec::new());
         loop {
             let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
-            socket.send_to(&self.answer(&buffer[..length]), from).await.unwrap();
+            let (answer, is_told) = self.answer(&buffer[..length]);
+            waiting.push((answer, from));
+            if is_told {
+                for (answer, from) in waiting.drain(..) {
+                    socket.send_to(&answer, from).await.unwrap();
+                }
+            }
         }
     }
 }
@@ -393,12 +405,49 @@ async fn a_target_that_fails_for_a_moment_stays() {
     .await;
 }
 
+/// One after the other, a few that are silent would hold up all others for minutes.
+#[tokio::test]
+async fn targets_are_looked_up_side_by_side() {
+    with_zone(async |zone, names| {
+        let of = |number: u16| format!("t{number}.test.");
+        let srv = |number| (30, RData::SRV(SRV::new(1, 1, 80, Name::from_ascii(of(number)).unwrap())));
+        zone.set("_http._tcp.app.test.", RecordType::SRV, [3, 1, 2].map(srv));
+        for number in [1, 2, 3] {
+            zone.set_a(&of(number), 30, &[[192, 0, 2, u8::try_from(number).unwrap()]]);
+        }
+        zone.awaited.lock().unwrap().extend([1, 2, 3].map(of));
+        let service = Address::Srv("_http._tcp.app.test".into());
+        let found = again(&names, &service, &mut Came::default()).await;
+        assert_eq!(found, ["192.0.2.1:80", "192.0.2.2:80", "192.0.2.3:80"]);
+    })
+    .await;
+}
+
+#[test]
+fn what_is_too_much_for_one_backend_is_left_out() {
+    let target = |number: u16| (Name::from_ascii(format!("t{number:02}.test.")).unwrap(), 80);
+    let (targets, left_out) = names::lowest((0..70).rev().chain([3]).map(target).collect());
+    assert_eq!((targets.len(), left_out), (64, 6));
+    assert_eq!((&targets[0], &targets[63]), (&target(0), &target(63)));
+    let v4 = (0_u8..70).rev().map(|number| SocketAddr::from(([10, 0, 0, number], 80)));
+    let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 80));
+    let addresses: Vec<_> = std::iter::once(v6).chain(v4).collect();
+    let backend = backend(host("app.test"));
+    let found = Found { addresses, ttl: TTL_MOST, left_out: 2 };
+    let followed = followed_alone(&backend);
+    followed.found(found, &nobody());
+    let resolved = resolved(&backend);
+    assert_eq!((resolved.len(), followed.known().left_out), (SERVERS_MOST + 1, 8));
+    assert_eq!((&*resolved[0], &*resolved[63], &*resolved[64]), ("10.0.0.0:80", "10.0.0.63:80", "[::1]:80"));
+}
+
 #[tokio::test]
 async fn the_hosts_file_comes_first_and_reasons_are_plain() {
     with_zone(async |zone, names| {
         zone.set_a("filed.test.", 5, &[[198, 51, 100, 1]]);
         let found = names.lookup(&host("filed.test")).await.unwrap();
-        assert_eq!(found, Found { addresses: vec![([192, 0, 2, 9], 80).into()], ttl: TTL_MOST });
+        let addresses = vec![([192, 0, 2, 9], 80).into()];
+        assert_eq!(found, Found { addresses, ttl: TTL_MOST, left_out: 0 });
         assert_eq!(zone.asked.load(Relaxed), 0);
         assert_eq!(names.lookup(&host("gone.test")).await, Err("there is no such name".into()));
         zone.set("mail.test.", RecordType::MX, []);
