@@ -2,18 +2,26 @@
 //!
 //! A datagram has no beginning but its own, so that a header is said again: with each one until the backend's first answer
 //! (`first`), since any of them may be lost, or with each one (`every`).
+//!
+//! A backend may have forgotten a session that lives on here: what the client sends next is then the first that it hears,
+//! and where that begins with a header of the client's own, that one would be believed. So `first` says the header again
+//! before such datagrams, and where no answer comes any more.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use serde_json::{Value, json};
 
 use crate::{
+    moment::Moment,
     net::proxy_protocol::{self, Addresses, Header, Parsed},
     upstream::{
         announce,
         conf::{SendDatagramHeaders, UpstreamConf},
     },
 };
+
+/// A backend that has answered, and then did not for so long though it was sent something, may have forgotten the session.
+const SILENT: Duration = Duration::from_secs(5);
 
 /// What a session has of PROXY headers.
 #[derive(Debug)]
@@ -25,6 +33,8 @@ pub(super) struct Announced {
     /// What its datagrams go out with; empty where they go as they are.
     header: Box<[u8]>,
     is_on_every: bool,
+    /// When the first datagram was sent that may still be without an answer.
+    asked: Option<Moment>,
     /// Its id, where the header says it: the log says the same.
     id: String,
 }
@@ -45,7 +55,8 @@ impl Announced {
         let is_on_every = match conf.proxy_protocol_udp {
             SendDatagramHeaders::Off => {
                 read?;
-                return Some(Self { named, came, header: [].into(), is_on_every: false, id: String::new() });
+                let (header, id) = ([].into(), String::new());
+                return Some(Self { named, came, header, is_on_every: false, asked: None, id });
             }
             SendDatagramHeaders::First => false,
             SendDatagramHeaders::Every => true,
@@ -54,7 +65,7 @@ impl Announced {
         id(&mut own);
         let passed = read.as_ref().map_or(&[][..], |header| &header.tlvs);
         let header = announce::datagram_header(conf, named.unwrap_or_else(ends), passed, (name, &own)).into();
-        Some(Self { named, came, header, is_on_every, id: own })
+        Some(Self { named, came, header, is_on_every, asked: None, id: own })
     }
 
     /// Whom the header named with which it came, if it did.
@@ -86,6 +97,7 @@ impl Announced {
             came: came.into(),
             header: bytes("header")?.into(),
             is_on_every: facts.get("is_on_every")?.as_bool()?,
+            asked: None,
             id: facts.get("id")?.as_str()?.to_owned(),
         })
     }
@@ -100,9 +112,21 @@ impl Announced {
         self.named.map(|named| canonical(named.source))
     }
 
-    /// What a datagram is sent with.
-    pub(super) fn header(&self, is_answered: bool) -> &[u8] {
-        if is_answered && !self.is_on_every { &[] } else { &self.header }
+    /// What this datagram is sent with.
+    pub(super) fn header(&self, datagram: &[u8], is_answered: bool, now: Moment) -> &[u8] {
+        let is_known = is_answered && self.asked.is_none_or(|asked| now.since(asked) < SILENT);
+        let is_said = self.is_on_every || !is_known || proxy_protocol::is_v2(datagram);
+        if is_said { &self.header } else { &[] }
+    }
+
+    /// Something was sent to the backend.
+    pub(super) fn asked(&mut self, now: Moment) {
+        self.asked.get_or_insert(now);
+    }
+
+    /// The backend sent something.
+    pub(super) fn answered(&mut self) {
+        self.asked = None;
     }
 
     /// Its id; empty where nobody was told one.
@@ -124,5 +148,27 @@ pub(super) fn read(bytes: &[u8]) -> Option<Header> {
     match proxy_protocol::parse(bytes) {
         Ok(Parsed::Done(header)) => Some(header),
         Ok(Parsed::Partial) | Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_is_said_again_where_answers_fail_to_come() {
+        let at = |seconds| Moment(1).plus(Duration::from_secs(seconds));
+        let facts = json!({"came": "", "header": "0d0a", "is_on_every": false, "id": ""});
+        let mut announced = Announced::from_json(&facts).unwrap();
+        let is_said = |announced: &Announced, second| !announced.header(b"data", true, at(second)).is_empty();
+        assert_eq!(announced.header(b"data", false, at(0)), b"\r\n");
+        announced.asked(at(10));
+        announced.asked(at(14));
+        assert_eq!([10, 14, 15, 60].map(|second| is_said(&announced, second)), [false, false, true, true]);
+        announced.answered();
+        // The client's own silence says nothing.
+        assert!(!is_said(&announced, 100));
+        announced.asked(at(100));
+        assert!(!is_said(&announced, 104));
     }
 }

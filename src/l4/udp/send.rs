@@ -80,17 +80,18 @@ pub(super) fn send(state: &UdpSocketState, socket: &impl AsFd, way: Way, receive
     sent
 }
 
-/// Sends datagrams to whom the socket is for, each behind a header, for which there is room in `joined`.
-pub(super) fn send_behind(
+/// Sends datagrams to whom the socket is for, each behind its header, if any, for which there is room in `joined`.
+pub(super) fn send_behind<'h>(
     state: &UdpSocketState,
     socket: &impl AsFd,
-    (header, joined): (&[u8], &mut Vec<u8>),
+    header: impl Fn(&[u8]) -> &'h [u8],
+    joined: &mut Vec<u8>,
     received: Received<'_>,
 ) -> Sent {
     let mut sent = Sent::default();
     for datagram in received.datagrams() {
         joined.clear();
-        joined.extend_from_slice(header);
+        joined.extend_from_slice(header(datagram));
         joined.extend_from_slice(datagram);
         match again(Way::Connected, || send_one(state, socket, Way::Connected, received, joined, None)) {
             Ok(()) => sent.carried.add(Carried { datagrams: 1, bytes: datagram.len() as u64 }),

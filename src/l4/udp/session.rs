@@ -223,14 +223,17 @@ impl Session {
         Ok(())
     }
 
-    /// What its datagrams go out with before them.
-    pub(super) fn header(&self) -> &[u8] {
-        self.announced.as_ref().map_or(&[], |it| it.header(self.answered.is_some()))
+    /// What this datagram goes out with before it.
+    pub(super) fn header(&self, datagram: &[u8], now: Moment) -> &[u8] {
+        self.announced.as_ref().map_or(&[], |it| it.header(datagram, self.answered.is_some(), now))
     }
 
     /// The client's datagrams went to the backend.
-    pub(super) fn went_up(&mut self, carried: Carried) {
+    pub(super) fn went_up(&mut self, carried: Carried, now: Moment) {
         self.up.add(carried);
+        if let Some(announced) = self.announced.as_mut().filter(|_| carried.datagrams > 0) {
+            announced.asked(now);
+        }
         if let Some(backend) = &self.backend {
             backend.place.count_bytes(carried.bytes);
         }
@@ -240,6 +243,9 @@ impl Session {
     pub(super) fn went_down(&mut self, carried: Carried, asked: Option<Moment>, now: Moment) {
         self.down.add(carried);
         self.error = None;
+        if let Some(announced) = &mut self.announced {
+            announced.answered();
+        }
         let Some(backend) = &self.backend else { return };
         backend.place.count_bytes(carried.bytes);
         if self.answered.is_none() {

@@ -22,6 +22,7 @@ use crate::{
     admin::tests::shared,
     backend::ANSWER_STEP,
     moment::Moment,
+    net::proxy_protocol,
     runtime::{
         Worker,
         flows::{ConnectionId, Flow},
@@ -45,12 +46,17 @@ const QUIC: &str = "protocol = \"tls\"\nquic = true";
 
 impl Stage {
     fn new(listener: &str) -> Self {
+        Self::with(listener, "")
+    }
+
+    /// One whose upstream has this option.
+    fn with(listener: &str, option: &str) -> Self {
         let backends = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
         let [one, two] = backends.each_ref().map(|it| it.local_addr().unwrap());
         let shared = shared(&format!(
             "[[listener]]\nname = \"web\"\n{listener}\naddress = \"127.0.0.1:0\"\n\
              [[route]]\nname = \"all\"\nlisteners = [\"web\"]\nupstream = \"app\"\n\
-             [[upstream]]\nname = \"app\"\n\
+             [[upstream]]\nname = \"app\"\n{option}\n\
              outlier = {{ consecutive_failures = 1 }}\nudp = {{ idle = \"60s\" }}\n\
              backend = [{{ address = \"{one}\" }}, {{ address = \"{two}\" }}]\n"
         ));
@@ -96,11 +102,27 @@ impl Stage {
     /// A client sends this. Gives which backend it came to, and from where.
     fn ask_as(&self, client: &UdpSocket, datagram: &[u8]) -> Option<(usize, SocketAddr)> {
         self.tell_as(client, datagram);
+        self.hear().map(|(index, _, from)| (index, from))
+    }
+
+    /// What came to a backend: to which, and from where.
+    fn hear(&self) -> Option<(usize, Vec<u8>, SocketAddr)> {
         self.backends.iter().enumerate().find_map(|(index, backend)| {
             let backend = backend.as_ref()?;
             backend.set_nonblocking(true).unwrap();
-            Some((index, backend.recv_from(&mut [0; 2000]).ok()?.1))
+            let mut bytes = [0; 2000];
+            let (length, from) = backend.recv_from(&mut bytes).ok()?;
+            Some((index, bytes[..length].to_vec(), from))
         })
+    }
+
+    /// A backend answers.
+    fn reply(&self, index: usize, to: SocketAddr) {
+        self.backends[index].as_ref().unwrap().send_to(b"answer", to).unwrap();
+        let ids: Vec<_> = self.relay.table.borrow().iter().map(|(id, ..)| id).collect();
+        for id in ids {
+            self.relay.pass_down(id);
+        }
     }
 
     /// Another client sends this.
@@ -111,11 +133,7 @@ impl Stage {
     /// Another client sends this, and is answered.
     fn serve(&self, datagram: &[u8]) -> usize {
         let (index, from) = self.ask(datagram).unwrap();
-        self.backends[index].as_ref().unwrap().send_to(b"answer", from).unwrap();
-        let ids: Vec<_> = self.relay.table.borrow().iter().map(|(id, ..)| id).collect();
-        for id in ids {
-            self.relay.pass_down(id);
-        }
+        self.reply(index, from);
         index
     }
 
@@ -332,5 +350,26 @@ fn silence_to_what_a_server_may_drop_counts_against_nobody() {
         stage.ask(&whole_hello(&Look::default(), b"honest 3")).unwrap();
         stage.wait_in_vain();
         assert_eq!(stage.ejected().len(), 1, "of what it has to answer, silence counts");
+    });
+}
+
+/// A backend that has forgotten the session would believe the client's own header.
+#[test]
+fn header_is_said_again_before_what_looks_like_one() {
+    run(|| {
+        let stage = Stage::with(UDP, "proxy_protocol_udp = \"first\"");
+        let say = |datagram: &[u8]| {
+            stage.tell(datagram);
+            stage.hear().unwrap()
+        };
+        let (index, heard, from) = say(b"question");
+        let header = heard.strip_suffix(b"question").unwrap();
+        assert!(proxy_protocol::is_v2(header));
+        assert_eq!(say(b"question").1, heard, "it may have been lost");
+        stage.reply(index, from);
+        assert_eq!(say(b"question").1, b"question");
+        let alike = [&b"\r\n\r\n\0\r\nQUIT\n"[..], b"and whatever follows"].concat();
+        assert_eq!(say(&alike).1, [header, &alike].concat());
+        assert_eq!(say(b"question").1, b"question");
     });
 }

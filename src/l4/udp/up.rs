@@ -136,7 +136,7 @@ impl Relay {
         }
         let session = table.get_mut(id).ok_or(Dropped::Unsent)?;
         let is_asking = session.is_asking();
-        session.went_up(sent.carried);
+        session.went_up(sent.carried, now);
         if sent.carried.datagrams > 0 {
             table.touch(id, now);
             if is_asking {
@@ -169,10 +169,10 @@ impl Relay {
             session = table.get_mut(id).ok_or(Dropped::Unsent)?;
         }
         let backend = session.backend.as_ref().ok_or(Dropped::NoBackend)?;
-        let header = session.header();
-        if !header.is_empty() {
+        let header = |datagram: &[u8]| session.header(datagram, now);
+        if session.announced.is_some() && received.datagrams().any(|it| !header(it).is_empty()) {
             let mut joined = self.joined.borrow_mut();
-            return Ok(send_behind(&session.socket.state, &backend.socket, (header, &mut joined), received));
+            return Ok(send_behind(&session.socket.state, &backend.socket, header, &mut joined, received));
         }
         Ok(send(&session.socket.state, &backend.socket, Way::Connected, received))
     }
