@@ -21,6 +21,7 @@ use crate::{
 };
 
 /// A backend that has answered, and then did not for so long though it was sent something, may have forgotten the session.
+/// It is told again once in this time, and not with each datagram: there are servers that answer once, and only listen then.
 const SILENT: Duration = Duration::from_secs(5);
 
 /// What a session has of PROXY headers.
@@ -33,7 +34,7 @@ pub(super) struct Announced {
     /// What its datagrams go out with; empty where they go as they are.
     header: Box<[u8]>,
     is_on_every: bool,
-    /// When the first datagram was sent that may still be without an answer.
+    /// When the first datagram was sent that may still be without an answer, or the header was last said again for want of one.
     asked: Option<Moment>,
     /// Its id, where the header says it: the log says the same.
     id: String,
@@ -121,7 +122,9 @@ impl Announced {
 
     /// Something was sent to the backend.
     pub(super) fn asked(&mut self, now: Moment) {
-        self.asked.get_or_insert(now);
+        if self.asked.is_none_or(|asked| now.since(asked) >= SILENT) {
+            self.asked = Some(now);
+        }
     }
 
     /// The backend sent something.
@@ -165,6 +168,8 @@ mod tests {
         announced.asked(at(10));
         announced.asked(at(14));
         assert_eq!([10, 14, 15, 60].map(|second| is_said(&announced, second)), [false, false, true, true]);
+        announced.asked(at(15));
+        assert_eq!([15, 19, 20].map(|second| is_said(&announced, second)), [false, false, true]);
         announced.answered();
         // The client's own silence says nothing.
         assert!(!is_said(&announced, 100));

@@ -229,7 +229,8 @@ choice! {
     pub enum SendDatagramHeaders {
         /// None.
         Off = "off",
-        /// Those of a session until the backend first answers.
+        /// Those of a session until the backend first answers, those that begin like one, and one every five seconds while no
+        /// answer comes.
         First = "first",
         /// Each of them.
         Every = "every",
