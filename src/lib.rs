@@ -61,7 +61,7 @@
 //!
 //! A room may use only rooms of the lines before its own; `tests/layers/` holds them to it.
 //!
-//! 1. [`account`], [`error`], [`moment`], [`rng`], `sync`
+//! 1. [`account`], [`boxed`], [`error`], [`moment`], [`rng`], `sync`
 //! 2. [`fields`], [`schema`]
 //! 3. [`h1`], [`tls`], [`telemetry`], [`websocket`]
 //! 4. [`net`]
@@ -99,6 +99,7 @@ pub mod admin;
 pub mod app;
 pub mod backend;
 pub mod balance;
+pub mod boxed;
 pub mod cache;
 pub mod cli;
 pub mod cluster;

@@ -16,7 +16,7 @@ use super::{
     upgrade_request, writeback,
 };
 use crate::{
-    account,
+    account, boxed,
     error::{Blame, Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
     fields::Known,
@@ -103,12 +103,12 @@ async fn serve<D: Downstream>(
             return Ok(None);
         }
         Decision::Files(tree) => {
-            Box::pin(files::serve((listener, route), &tree, exchange, client)).await?;
+            boxed::pin(|| files::serve((listener, route), &tree, exchange, client)).await?;
             return Ok(None);
         }
         Decision::Upstream(index) => {
             if let Some(tree) = &route.files
-                && Box::pin(files::serve_first((listener, route), tree, exchange, client)).await?
+                && boxed::pin(|| files::serve_first((listener, route), tree, exchange, client)).await?
             {
                 return Ok(None);
             }
@@ -127,17 +127,17 @@ async fn serve<D: Downstream>(
     let plan = proxy::prepare(&context, framing, exchange, client)?;
     if let Some(mirror) = route.mirror.as_ref().filter(|mirror| mirror::is_chosen(mirror, plan, exchange)) {
         let is_cached = !plan.is_upgrade && !is_elsewhere;
-        return Box::pin(mirror::serve(&context, mirror, (plan, is_cached), exchange, client)).await;
+        return boxed::pin(|| mirror::serve(&context, mirror, (plan, is_cached), exchange, client)).await;
     }
     match &route.cache {
         // Boxed, so that a request that has no cache does not carry the room that one with a cache needs.
         // What is stored on this route is of its own upstream.
         Some(cache) if !plan.is_upgrade && !is_elsewhere => {
-            Box::pin(cached::serve(&context, cache, plan, exchange, client)).await?;
+            boxed::pin(|| cached::serve(&context, cache, plan, exchange, client)).await?;
             Ok(None)
         }
         Some(cache) if !is_elsewhere && writeback::is_write(plan, exchange) => {
-            Box::pin(writeback::serve_upgrade(&context, cache, plan, exchange, client)).await
+            boxed::pin(|| writeback::serve_upgrade(&context, cache, plan, exchange, client)).await
         }
         Some(_) | None => proxy::proxy(&context, plan, exchange, client).await,
     }

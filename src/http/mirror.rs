@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     account::Held,
+    boxed,
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
     h1::{Framing, Method},
@@ -90,7 +91,9 @@ async fn onward<D: Downstream>(
     client: &mut D,
 ) -> Result<Option<UpstreamResponse>> {
     match context.route.cache.as_ref().filter(|_| is_cached) {
-        Some(cache) => Box::pin(cached::serve(context, cache, plan, exchange, client)).await.map(|()| None),
+        Some(cache) => {
+            boxed::pin(|| cached::serve(context, cache, plan, exchange, client)).await.map(|()| None)
+        }
         None => proxy::proxy(context, plan, exchange, client).await,
     }
 }

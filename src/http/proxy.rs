@@ -12,6 +12,7 @@ use super::{
     upgrade_request, whole_body,
 };
 use crate::{
+    boxed,
     cache::status::CacheStatus,
     error::{Kind, Result},
     exchange::{Downstream, Exchange, WebSocketOpening, grpc},
@@ -123,7 +124,7 @@ pub(super) async fn ask_with<D: Downstream>(
 ) -> Result<Answer> {
     let RouteContext { route, worker_upstream, .. } = *context;
     let (plan, whole) = match route.buffer > 0 && plan.has_body && !is_let_in {
-        true => Box::pin(gathered(context, plan, exchange, client)).await?,
+        true => boxed::pin(|| gathered(context, plan, exchange, client)).await?,
         false => (plan, None),
     };
     let limit = if is_let_in { 0 } else { context.body_limit() };
@@ -169,7 +170,7 @@ pub(super) async fn ask_with<D: Downstream>(
                 && !request.upload.is_begun()
                 && !is_of_connection();
             return match may_relay && is_for_relay(&error, exchange) {
-                true => Box::pin(relay(context, (plan, request.upload), error, exchange, client)).await,
+                true => boxed::pin(|| relay(context, (plan, request.upload), error, exchange, client)).await,
                 false => Err(error),
             };
         }

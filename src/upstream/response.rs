@@ -19,6 +19,7 @@ use super::{
     verdict,
 };
 use crate::{
+    boxed,
     error::{Kind, Result},
     exchange::{Bond, BoundConnection, Downstream, grpc},
     fields::{ConnectionOptions, Fields, Known},
@@ -120,8 +121,8 @@ impl UpstreamResponse {
         let Answered { body, switched, options } = answered;
         clean(head, &options, switched.is_some());
         let (ahead, awaits_client) = (None, false);
-        let new =
-            Self(Box::new(Parts { permit, body, upload, switched, owner, ahead, awaits_client, judged }));
+        let parts = || Parts { permit, body, upload, switched, owner, ahead, awaits_client, judged };
+        let new = Self(boxed::new(parts));
         if new.length() == BodyLength::Known(0) {
             new.0.came_whole();
         }

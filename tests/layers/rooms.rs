@@ -13,7 +13,7 @@ use super::{
 
 /// The rooms, a line per cell: each may use the lines above its own, and no other room of its own line.
 const ORDER: &[&[&str]] = &[
-    &["account", "error", "moment", "rng", "sync"],
+    &["account", "boxed", "error", "moment", "rng", "sync"],
     &["fields", "schema"],
     &["h1", "tls", "telemetry", "websocket"],
     &["net"],

@@ -11,6 +11,7 @@ use super::{
     uncollapsed,
 };
 use crate::{
+    boxed,
     cache::{
         cache_control::RequestControl,
         key::Use,
@@ -49,14 +50,14 @@ pub(in crate::http) async fn serve<D: Downstream>(
                 Method::Get | Method::Head => Forward::Bypass,
                 _ => Forward::Method,
             };
-            Box::pin(bypass(context, plan, CacheStatus::forwarded(why), exchange, client)).await
+            boxed::pin(|| bypass(context, plan, CacheStatus::forwarded(why), exchange, client)).await
         }
-        Use::Invalidate => Box::pin(writeback::serve(context, cache, plan, exchange, client)).await,
+        Use::Invalidate => boxed::pin(|| writeback::serve(context, cache, plan, exchange, client)).await,
         Use::Read | Use::ReadAndStore
             if cache.no_store.hold(exchange) || has_connection_credentials(context, exchange, client) =>
         {
             let status = CacheStatus::forwarded(Forward::Bypass);
-            Box::pin(bypass(context, plan, status, exchange, client)).await
+            boxed::pin(|| bypass(context, plan, status, exchange, client)).await
         }
         usage @ (Use::Read | Use::ReadAndStore) => {
             let mut control = RequestControl::of(&exchange.request.fields);
@@ -66,12 +67,13 @@ pub(in crate::http) async fn serve<D: Downstream>(
             match writeback::pending::find(context, cache, &request.key, exchange) {
                 PendingWrite::Nothing if is_left_behind(cache, exchange) => {
                     let status = CacheStatus::forwarded(Forward::Bypass);
-                    Box::pin(bypass(context, plan, status, exchange, client)).await
+                    boxed::pin(|| bypass(context, plan, status, exchange, client)).await
                 }
                 PendingWrite::Nothing => read(&request, exchange, client).await,
                 PendingWrite::Unknown => {
                     let outcome = CacheStatus::forwarded(Forward::Bypass).outcome;
-                    Box::pin(bypass(context, plan, CacheStatus::journal(outcome), exchange, client)).await
+                    boxed::pin(|| bypass(context, plan, CacheStatus::journal(outcome), exchange, client))
+                        .await
                 }
                 PendingWrite::Deleted => send_deleted(context, exchange, client).await,
                 PendingWrite::Written(response) => {
@@ -171,7 +173,7 @@ async fn read<D: Downstream>(
                 Step::Alone => {}
             }
         }
-        return Box::pin(uncollapsed::fetch(request, miss, exchange, client)).await;
+        return boxed::pin(|| uncollapsed::fetch(request, miss, exchange, client)).await;
     }
 }
 

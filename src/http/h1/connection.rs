@@ -13,6 +13,7 @@ use std::{
 
 use super::client::Client;
 use crate::{
+    boxed,
     config::listen::LingerConf,
     error::{Kind, Result},
     exchange::{BoundConnection, Exchange, Peer},
@@ -142,7 +143,7 @@ impl Connection {
             }
             let is_first = !std::mem::replace(&mut self.is_served, true);
             // Boxed, so that an idle connection does not keep the room that a request needs.
-            match Box::pin(self.request(is_first)).await {
+            match boxed::pin(|| self.request(is_first)).await {
                 Next::Keep => self.stream.rest(),
                 Next::Close(is_sending) => {
                     if is_sending {

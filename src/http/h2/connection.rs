@@ -10,6 +10,7 @@ use std::{
 use super::{client::Client, notice};
 use crate::{
     account::{self, Owner},
+    boxed,
     config::listen::TimeoutsConf,
     exchange::{HttpVersion, Peer, WebSocketOpening},
     http::{
@@ -159,7 +160,7 @@ impl Driver {
             // The clock was read when its head was taken in.
             let started = Moment::recent();
             // Boxed: a task moves what it runs when it is made and each time that its stage changes.
-            let stream = Box::pin(serve_stream(opened, started, client, peer, worker, self.listener));
+            let stream = boxed::pin(|| serve_stream(opened, started, client, peer, worker, self.listener));
             tokio::task::spawn_local(stream);
             if self.phase == Phase::Open {
                 self.deadline.after_recent(self.timeouts.idle);
