@@ -19,7 +19,9 @@ use std::{fmt, ops::Range};
 
 pub use connection_options::ConnectionOptions;
 pub use cookie::cookies;
-pub use known::{Known, MISLEADING, has_sign, is_digest, is_of_address, is_respelled, is_spelled};
+pub use known::{
+    Known, MISLEADING, has_sign, is_digest, is_of_address, is_respelled, is_spelled, vouches_for_client,
+};
 pub use list::list;
 pub use number::{Digits, write_number};
 pub use quoted_string::{QuotedByte, QuotedString, read_quoted};

@@ -251,6 +251,54 @@ pub fn is_of_address(name: &[u8]) -> bool {
     ADDRESSES.iter().any(|address| name.eq_ignore_ascii_case(address))
 }
 
+/// What proxies say of a request in fields that only they may set, and not of its client: for which URL it was, and over what.
+/// So does what begins as [`OF_ORIGINAL`].
+const OF_REQUEST: [&[u8]; 15] = [
+    b"front-end-https",
+    b"x-forwarded",
+    b"x-forwarded-by",
+    b"x-forwarded-https",
+    b"x-forwarded-method",
+    b"x-forwarded-path",
+    b"x-forwarded-port",
+    b"x-forwarded-prefix",
+    b"x-forwarded-protocol",
+    b"x-forwarded-scheme",
+    b"x-forwarded-server",
+    b"x-forwarded-ssl",
+    b"x-forwarded-uri",
+    b"x-pointsman-mirror",
+    b"x-scheme",
+];
+
+/// How names begin by which proxies say what they were asked for.
+const OF_ORIGINAL: [&[u8]; 2] = [b"x-original-", b"x-rewrite-"];
+
+/// How other names begin by which proxies say who a client is, as nginx, HAProxy, Apache, AWS, Azure and oauth2-proxy have them.
+/// Whoever is not trusted may send them too.
+const OF_CLIENT_FROM: [&[u8]; 9] = [
+    b"remote-user",
+    b"ssl-client-",
+    b"x-amzn-mtls-clientcert",
+    b"x-arr-clientcert",
+    b"x-auth-request-",
+    b"x-client-cert",
+    b"x-remote-user",
+    b"x-ssl-cert",
+    b"x-ssl-client-",
+];
+
+/// Whether proxies vouch for a client by a field of this name: for a certificate that it has shown, or a login. Of what only
+/// they may set that is all whose names say nothing else.
+pub fn vouches_for_client(name: &[u8]) -> bool {
+    let begins = |prefix: &&[u8]| name.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix));
+    if Known::of(name) != Known::OfProxy {
+        return OF_CLIENT_FROM.iter().any(begins);
+    }
+    let is_of_request = OF_REQUEST.iter().any(|text| name.eq_ignore_ascii_case(text));
+    !is_of_request && !OF_ORIGINAL.iter().any(begins) && !is_of_address(name)
+}
+
 /// Whether a field of this name has a digest of a body or of what it is a part of (RFC 9530, RFC 3230, RFC 1864).
 pub fn is_digest(name: &[u8]) -> bool {
     const DIGESTS: [&[u8]; 4] = [b"content-digest", b"content-md5", b"digest", b"repr-digest"];
@@ -307,6 +355,19 @@ mod tests {
             for sign in ["_", "."] {
                 assert_eq!(Known::of(name.replace('-', sign).as_bytes()), Known::Disguised, "{name}");
             }
+        }
+    }
+
+    #[test]
+    fn what_proxies_say_of_requests_vouches_for_nobody() {
+        for name in OF_REQUEST {
+            assert_eq!(Known::of(name), Known::OfProxy, "{}", String::from_utf8_lossy(name));
+        }
+        for name in ["X-Forwarded-Prefix", "x-original-uri", "X-Real-IP", "X-Scheme", "x-ssl", "x-a"] {
+            assert!(!vouches_for_client(name.as_bytes()), "{name}");
+        }
+        for name in ["Client-Cert", "X-Forwarded-User", "x-forwarded-tls-client-cert", "X-SSL-Client-S-DN"] {
+            assert!(vouches_for_client(name.as_bytes()), "{name}");
         }
     }
 

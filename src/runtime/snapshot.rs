@@ -198,6 +198,11 @@ pub struct Route {
     /// Fields of requests that it makes of what clients prove themselves by, such as their certificates. To the backend they are
     /// what Authorization is, and no cache knows them for that.
     pub proving_fields: Box<[Box<str>]>,
+    /// Fields of requests that it makes of what a backend judges a write by: those, and what it makes of cookies, or of what
+    /// proxies vouch for.
+    pub judged_fields: Box<[Box<str>]>,
+    /// Fields of requests that it sets to something else, whatever clients and proxies say there.
+    pub own_fields: Box<[Box<str>]>,
     /// What trailers of requests may not have: names that it sets or removes itself, or by which a proxy names the client.
     pub withheld: Withheld,
     /// What trailers of responses, and interim responses, may not have: names that it sets or removes itself.

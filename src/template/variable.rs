@@ -154,6 +154,11 @@ impl Variable {
         is_certificate || self.header().is_some_and(|name| of_request.contains(&name))
     }
 
+    /// Whether it is a cookie of the request, or all of them.
+    pub(super) fn is_cookie(&self) -> bool {
+        matches!(self, Self::Cookie(_) | Self::EachCookie(_)) || self.header() == Some("cookie")
+    }
+
     /// Whether it is the time.
     pub(super) fn is_of_moment(&self) -> bool {
         matches!(self, Self::TimeIso | Self::TimeUnix)

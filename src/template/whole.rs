@@ -186,6 +186,11 @@ impl Template {
         self.pieces.iter().filter_map(Piece::variable).any(Variable::is_proof)
     }
 
+    /// Whether it has cookies of the request.
+    pub fn has_cookies(&self) -> bool {
+        self.pieces.iter().filter_map(Piece::variable).any(Variable::is_cookie)
+    }
+
     /// Whether it has the time.
     pub fn is_of_moment(&self) -> bool {
         self.pieces.iter().filter_map(Piece::variable).any(Variable::is_of_moment)

@@ -21,7 +21,7 @@ use crate::{
     },
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
-    fields::{Fields, Known},
+    fields::{Field, Fields, Known, vouches_for_client},
     h1::{Framing, Method, ResponseHead},
     http::{
         active::ActiveExchange,
@@ -61,11 +61,21 @@ pub(super) fn may_accept((snapshot, route): (&Snapshot, &Route), cache: &Cache, 
     matches!(request.method, Method::Put | Method::Delete)
         && conf.accepts(request.method.as_str(), client)
         && !FOR_THE_ORIGIN.iter().any(|name| request.fields.get(name).is_some())
-        // In the place of credentials.
-        && !route.proving_fields.iter().any(|name| request.fields.get(name).is_some())
+        && !says_who(route, &request.fields)
         && !RequestControl::of(&request.fields).no_store
         && !is_misleading(&request.fields)
         && place::is_lasting(snapshot, route, exchange)
+}
+
+/// Whether a request has fields in the place of credentials: those by which a proxy vouches for its client, and those that
+/// the route makes of such. Whether that client may write, the origin alone can say.
+fn says_who(route: &Route, fields: &Fields) -> bool {
+    let says_who = |field: Field<'_>| {
+        let is_one_of =
+            |names: &[Box<str>]| names.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()));
+        is_one_of(&route.judged_fields) || (vouches_for_client(field.name) && !is_one_of(&route.own_fields))
+    };
+    fields.iter().any(says_who)
 }
 
 /// Has a write that goes to the origin itself wait until what was accepted before it is there.

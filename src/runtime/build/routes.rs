@@ -9,7 +9,7 @@ use super::{builder::Builder, filters};
 use crate::{
     cache::{conf::CacheConf, store::Cache},
     config::{Config, listen::ListenerConf},
-    fields::{Known, is_of_address},
+    fields::{Known, is_of_address, vouches_for_client},
     file_tree::{Tree, conf::FilesConf},
     filter::{header_edits::HeaderEditConf, page::PageBody},
     h1::trailers::Withheld,
@@ -111,6 +111,8 @@ impl Builder<'_> {
             settled_fields: settled.map(Box::from).collect(),
             told_fields: made(&conf.request_headers, has_told).map(Box::from).collect(),
             proving_fields: made(&conf.request_headers, Template::has_proof).map(Box::from).collect(),
+            judged_fields: made(&conf.request_headers, is_judged).map(Box::from).collect(),
+            own_fields: own_fields(&conf.request_headers).collect(),
             files: conf.files.0.as_ref().map(tree),
             rewrite,
             captures: captures(conf),
@@ -165,6 +167,19 @@ fn has_told(value: &Template) -> bool {
     let is_told =
         |name: &str| of_proxy.contains(&Known::of(name.as_bytes())) && !is_of_address(name.as_bytes());
     value.headers().any(is_told)
+}
+
+/// Whether a value has what a backend judges a write by: what clients prove themselves by, their cookies, or what proxies say
+/// of who they are.
+fn is_judged(value: &Template) -> bool {
+    let has_vouched = || value.headers().any(|name| vouches_for_client(name.as_bytes()));
+    value.has_proof() || value.has_cookies() || has_vouched()
+}
+
+/// The names of fields that these edits set to something that is not judged.
+fn own_fields(conf: &HeaderEditConf) -> impl Iterator<Item = Box<str>> {
+    let is_own = |text: &str| !is_judged(&Template::of(text, Use::RequestField, Context::Field));
+    conf.set.iter().filter(move |(_, text)| is_own(text)).map(|(name, _)| name.as_str().into())
 }
 
 /// What trailers of requests on a route may not have. It depends on its listeners too.

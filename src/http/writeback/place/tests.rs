@@ -207,6 +207,56 @@ fn a_delivery_is_announced_as_its_writer_s() {
     }
 }
 
+/// Else what the backend would refuse is acknowledged: a proxy has asked the client who it is.
+#[test]
+fn writes_of_clients_whom_proxies_vouch_for_are_not_accepted() {
+    const NONE: &str = "remove = [\"x-b\"]";
+    let routes = |edits: &str| {
+        format!(
+            "[[cache]]\nname = \"pages\"\nwrite_policy = \"back\"\njournal = {{ path = \"/nowhere/journal\" }}\n\
+             write_back = {{ networks = [\"192.0.2.0/24\"] }}\n{REST}cache = \"pages\"\n\
+             [route.request_headers]\n{edits}\n"
+        )
+    };
+    let is_accepted = |edits: &str, from: &'static str, fields: &[(&str, &str)]| {
+        let snapshot = built("", &routes(edits));
+        let fields: Vec<_> = [("x-forwarded-for", "192.0.2.7")].iter().chain(fields).copied().collect();
+        let (exchange, route) = received(&snapshot, (from, None), "/a", &fields);
+        super::super::is_accepted((&snapshot, route), route.cache.as_ref().unwrap(), &exchange)
+    };
+    let (proxy, stranger) = ("10.0.0.1", "192.0.2.1");
+    for name in [
+        "Client-Cert",
+        "client-cert-chain",
+        "X-Forwarded-User",
+        "x-forwarded-email",
+        "x-forwarded-client-cert",
+        "X-Forwarded-Tls-Client-Cert-Info",
+        "X-SSL-Client-S-DN",
+        "ssl-client-subject-dn",
+    ] {
+        assert!(!is_accepted(NONE, proxy, &[(name, "ann")]), "{name}");
+    }
+    for name in ["x-forwarded-prefix", "x-forwarded-ssl", "x-real-ip", "X-Scheme", "x-original-host", "x-a"] {
+        assert!(is_accepted(NONE, proxy, &[(name, "a")]), "{name}");
+    }
+    assert!(is_accepted(NONE, stranger, &[("client-cert", "a")]), "it is not believed, and goes no further");
+    for (edits, field) in [
+        (
+            "set = { x-user = \"{header.x-forwarded-user}\" }\nremove = [\"x-forwarded-user\"]",
+            "x-forwarded-user",
+        ),
+        ("add = { x-dn = \"{header.x-ssl-client-dn}\" }\nremove = [\"x-ssl-client-dn\"]", "x-ssl-client-dn"),
+        ("set_if_missing = { x-user = \"{cookie.user}\" }\nremove = [\"cookie\"]", "cookie"),
+        ("set = { x-forwarded-user = \"a {header.x-forwarded-user}\" }", "x-forwarded-user"),
+    ] {
+        assert!(!is_accepted(edits, proxy, &[(field, "user=ann")]), "{edits}");
+    }
+    for edits in ["set = { x-forwarded-user = \"app\" }", "remove = [\"x-forwarded-user\"]"] {
+        assert!(is_accepted(edits, proxy, &[("x-forwarded-user", "ann")]), "the route says it: {edits}");
+    }
+}
+
 /// Else what the backend would refuse is acknowledged.
 #[test]
 fn writes_by_which_clients_prove_themselves_are_not_accepted() {
