@@ -278,7 +278,7 @@ choice! {
         Drop = "drop",
         /// The request gets 400.
         Refuse = "refuse",
-        /// The field is forwarded, unless it is another spelling of one that the route sets, replaces or removes, or that the key of its cache has.
+        /// The field is forwarded, unless it is another spelling of one by which a route of the listener is chosen, that the route sets, replaces or removes, or that the key of its cache has.
         Pass = "pass",
     }
 }

@@ -348,6 +348,7 @@ fn begin(
     let of_client = conf.client_address_from.header();
     let normalized = normalize::normalize(exchange, conf.underscores, of_client, &conf.paths);
     let framing = normalized.map_err(|error| error.kind())?;
+    routing::take_spellings(listener, exchange);
     routing::check_name(listener, exchange).map_err(|error| error.kind())?;
     routing::check(listener, exchange).map_err(|error| error.kind())?;
     Ok(framing)

@@ -90,6 +90,7 @@ async fn serve<D: Downstream>(
     let conf = &listener.conf;
     let of_client = conf.client_address_from.header();
     let framing = normalize::normalize(exchange, conf.underscores, of_client, &conf.paths)?;
+    routing::take_spellings(listener, exchange);
     routing::check_name(listener, exchange)?;
     let index = routing::find(listener, exchange)?;
     exchange.facts.route = Some(index);

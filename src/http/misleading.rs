@@ -24,6 +24,21 @@ pub(super) fn remove_misleading(request: &mut Fields, may_stay: impl Fn(&str) ->
 /// Removes other spellings of what an answer is stored by: of these names, which its key or a condition has, and of those that
 /// caches look at (`Accept_Encoding`). Some backends answer by them, and others would get that answer who never sent them.
 pub(super) fn remove_respelled<'n>(request: &mut Fields, names: impl Iterator<Item = &'n str>) {
+    remove_spellings(request, names, |name| Known::of_respelled(name).is_named());
+}
+
+/// Removes other spellings of the fields by which routes are chosen: some backends take `x_admin` for `X-Admin`, and whom a
+/// condition keeps from saying the one would say the other.
+pub(super) fn remove_respelled_conditions<'n>(request: &mut Fields, names: impl Iterator<Item = &'n str>) {
+    remove_spellings(request, names, |_| false);
+}
+
+/// Removes other spellings of these names that are not themselves among them, and what else is told to be one.
+fn remove_spellings<'n>(
+    request: &mut Fields,
+    names: impl Iterator<Item = &'n str>,
+    is_another: impl Fn(&[u8]) -> bool,
+) {
     // Only where `underscores` lets them pass.
     if !request.has(Known::Underscored) {
         return;
@@ -32,9 +47,7 @@ pub(super) fn remove_respelled<'n>(request: &mut Fields, names: impl Iterator<It
     request.retain(|field| {
         let is_meant = || names.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()));
         let is_respelling = || names.iter().any(|name| is_respelled(field.name, name.as_bytes()));
-        field.known != Known::Underscored
-            || is_meant()
-            || !(Known::of_respelled(field.name).is_named() || is_respelling())
+        field.known != Known::Underscored || is_meant() || !(is_another(field.name) || is_respelling())
     });
 }
 
@@ -52,6 +65,17 @@ mod tests {
         assert_eq!(left, [&b"X-Tenant"[..], b"x_api_key", b"x_tenants"]);
         remove_respelled(&mut fields, ["x-tenant", "x-api-key", "x_api_key"].into_iter());
         assert_eq!(fields.len(), 3, "what the key has, or a route sets, is meant");
+    }
+
+    #[test]
+    fn other_spellings_of_conditions_alone_are_removed() {
+        let mut fields = Fields::default();
+        for name in ["X-Admin", "X_Admin", "x.admin", "accept_encoding", "x_role", "x.role"] {
+            fields.push(name, b"1");
+        }
+        remove_respelled_conditions(&mut fields, ["x-admin", "x_role"].into_iter());
+        let left: Vec<_> = fields.iter().map(|field| field.name.to_vec()).collect();
+        assert_eq!(left, [&b"X-Admin"[..], b"accept_encoding", b"x_role"]);
     }
 
     /// Not only here: with a cache and without, they would have a backend do another thing than was looked at.

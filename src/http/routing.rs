@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::misleading::remove_respelled_conditions;
 use crate::{
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange, PathReadings},
@@ -30,6 +31,12 @@ pub(super) fn find_again(
 ) -> Option<usize> {
     let is_it = |index: usize| routes.get(index).is_some_and(|route| *route.name == *name);
     listener.table.find_again(&facts(exchange), is_it)
+}
+
+/// Takes other spellings of the fields out of a request by which routes of its listener are chosen, before one is.
+pub(crate) fn take_spellings(listener: &Listener, exchange: &mut Exchange) {
+    let names = listener.table.headers.iter().map(|name| &**name);
+    remove_respelled_conditions(&mut exchange.request.fields, names);
 }
 
 /// Refuses a request whose path leads to another route where encoded slashes are decoded or parameters dropped.

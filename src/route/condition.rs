@@ -1,6 +1,6 @@
 //! Conditions beside host, path and exact values: what a value begins with, cookies, clients, groups.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use ipnet::IpNet;
 
@@ -219,6 +219,26 @@ impl Condition {
             | Self::ServerName(_)
             | Self::Protocol(_)
             | Self::Port(_) => false,
+        }
+    }
+
+    /// Adds the names of header fields that it looks at.
+    pub(super) fn add_headers<'a>(&'a self, names: &mut BTreeSet<&'a str>) {
+        match self {
+            Self::Header(name, _) => _ = names.insert(name.as_str()),
+            Self::Any(groups) => {
+                groups.iter().flat_map(|group| group.iter()).for_each(|it| it.add_headers(names));
+            }
+            Self::Not(group) => group.iter().for_each(|it| it.add_headers(names)),
+            Self::Parameter(..)
+            | Self::Cookie(..)
+            | Self::Client(_)
+            | Self::Scheme(_)
+            | Self::Method(_)
+            | Self::Host(_)
+            | Self::ServerName(_)
+            | Self::Protocol(_)
+            | Self::Port(_) => {}
         }
     }
 

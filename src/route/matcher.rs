@@ -1,6 +1,6 @@
 //! The conditions of one rule, and whether a request meets them.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use regex::Regex;
 
@@ -159,6 +159,16 @@ impl Conditions {
         }
         let other = self.more.iter().find(|it| !it.holds(facts.looked()));
         other.map(|it| Refusal::Other(it.what()))
+    }
+
+    /// The names of header fields that some of these look at, each once.
+    pub(super) fn headers_of<'a>(all: impl Iterator<Item = &'a Self>) -> Box<[Box<str>]> {
+        let mut names = BTreeSet::new();
+        for conditions in all {
+            names.extend(conditions.headers.iter().map(|(name, _)| name.as_str()));
+            conditions.more.iter().for_each(|it| it.add_headers(&mut names));
+        }
+        names.into_iter().map(Box::from).collect()
     }
 
     /// Whether they look at what no field and no URI says of a client's connection.

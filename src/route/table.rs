@@ -24,6 +24,8 @@ pub use self::step::{Step, StepVerdict};
 /// The routes of one listener.
 #[derive(Debug, Default)]
 pub struct Table {
+    /// The names of header fields that some rule looks at, each once.
+    pub headers: Box<[Box<str>]>,
     rules: Box<[Compiled]>,
     exact: Map<Level>,
     /// By what is after `*.`.
@@ -88,6 +90,7 @@ impl Table {
             by_regex: drafts.by_regex.finish(&compiled),
         };
         Self {
+            headers: Conditions::headers_of(compiled.iter().map(|rule| &rule.conditions)),
             exact: finish(drafts.exact),
             wildcard: finish(drafts.wildcard),
             rare: has_rare.then(|| Box::new(rare)),

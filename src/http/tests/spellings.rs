@@ -18,6 +18,12 @@ const ROUTES: &str = "[[listener]]\nname = \"lax\"\naddress = \"127.0.0.1:0\"\nu
     no_store = [{ headers = { x-preview = true } }]\n\
     [[route]]\nname = \"cached\"\npaths = [\"/cached\"]\nupstream = \"app\"\ncache = \"pages\"\n";
 
+/// Routes that keep what some headers say from a backend, and such a listener.
+const GUARDS: &str = "[[listener]]\nname = \"lax\"\naddress = \"127.0.0.1:0\"\nunderscores = \"pass\"\n\
+    [[route]]\nname = \"admin\"\nheaders = { x-admin = \"1\" }\nrespond = { status = 403 }\n\
+    [[route]]\nname = \"internal\"\nany = [{ headers = { x-internal = true } }]\nrespond = { status = 403 }\n\
+    [[route]]\nname = \"all\"\nupstream = \"app\"\n";
+
 /// What a backend may take for fields that only proxies, or the route, may set.
 fn disguises() -> Vec<String> {
     let mut all = vec!["x.forwarded_for".to_owned(), "x_real-ip".to_owned()];
@@ -112,5 +118,29 @@ fn names_that_pass_are_none_that_anything_else_depends_on() {
         let of_cache = get("/cached", lines).await;
         assert!(of_cache.contains("\nx_api_key: 1"), "{of_cache}");
         assert!(!of_cache.contains("evil") && !of_cache.contains("override"), "{of_cache}");
+    });
+}
+
+/// Else who may not say `X-Admin` says `X_Admin`, which CGI makes the same variable of.
+#[test]
+fn names_by_which_routes_are_chosen_go_no_further_otherwise() {
+    run(async || {
+        let stage = Stage::new("", GUARDS, OK);
+        let get = async |line: &str| {
+            let request =
+                format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{line}\r\nx_api_key: 1\r\n\r\n");
+            stage.talk_to(1, request.as_bytes()).await
+        };
+        for line in ["X-Admin: 1", "x-internal: no"] {
+            let answer = get(line).await;
+            assert!(answer.starts_with("HTTP/1.1 403 "), "{line}: {answer}");
+        }
+        for line in ["X_Admin: 1", "x.admin: 1", "X_Internal: 1", "x~internal: 1"] {
+            let answer = get(line).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{line}: {answer}");
+            let asked = asked(&stage);
+            assert!(asked.contains("\nx_api_key: 1"), "{asked}");
+            assert!(!asked.contains("admin") && !asked.contains("internal"), "{line}: {asked}");
+        }
     });
 }

@@ -6,7 +6,10 @@ use proptest::prelude::*;
 use regex::Regex;
 
 use super::*;
-use crate::fields::Fields;
+use crate::{
+    fields::Fields,
+    route::condition::{Condition, ValuePattern},
+};
 
 /// A request in owned parts.
 #[derive(Clone, Debug, Default)]
@@ -334,6 +337,22 @@ prop_compose! {
         }
         request
     }
+}
+
+#[test]
+fn a_table_knows_each_header_that_rules_look_at() {
+    let header = |name: &str| Condition::Header(name.into(), ValuePattern::Present(true));
+    let group = |names: &[&str]| names.iter().map(|name| header(name)).collect::<Box<[_]>>();
+    let rules = vec![
+        Rule { headers: vec![("x-a".into(), "1".into())], more: vec![header("x-b")], ..Rule::default() },
+        Rule {
+            more: vec![Condition::Any(Box::new([group(&["x-c", "x-a"]), group(&[])]))],
+            ..Rule::default()
+        },
+        Rule { more: vec![Condition::Not(group(&["x-d"]))], ..Rule::default() },
+    ];
+    let table = Table::build(rules);
+    assert_eq!(table.headers.iter().map(|name| &**name).collect::<Vec<_>>(), ["x-a", "x-b", "x-c", "x-d"]);
 }
 
 proptest! {
