@@ -291,9 +291,11 @@ const OF_CLIENT_FROM: [&[u8]; 9] = [
 /// Whether proxies vouch for a client by a field of this name: for a certificate that it has shown, or a login. Of what only
 /// they may set that is all whose names say nothing else.
 pub fn vouches_for_client(name: &[u8]) -> bool {
-    let begins = |prefix: &&[u8]| name.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix));
+    let beginning = |prefix: &[u8]| name.get(..prefix.len()).unwrap_or_default();
+    let begins = |prefix: &&[u8]| beginning(prefix).eq_ignore_ascii_case(prefix);
     if Known::of(name) != Known::OfProxy {
-        return OF_CLIENT_FROM.iter().any(begins);
+        // Also in another spelling, which comes where `underscores` lets it pass.
+        return OF_CLIENT_FROM.iter().any(|it| begins(it) || is_respelled(beginning(it), it));
     }
     let is_of_request = OF_REQUEST.iter().any(|text| name.eq_ignore_ascii_case(text));
     !is_of_request && !OF_ORIGINAL.iter().any(begins) && !is_of_address(name)
@@ -366,7 +368,9 @@ mod tests {
         for name in ["X-Forwarded-Prefix", "x-original-uri", "X-Real-IP", "X-Scheme", "x-ssl", "x-a"] {
             assert!(!vouches_for_client(name.as_bytes()), "{name}");
         }
-        for name in ["Client-Cert", "X-Forwarded-User", "x-forwarded-tls-client-cert", "X-SSL-Client-S-DN"] {
+        let of_client =
+            ["Client-Cert", "X-Forwarded-User", "X-SSL-Client-S-DN", "x_ssl.client_s_dn", "REMOTE_USER"];
+        for name in of_client {
             assert!(vouches_for_client(name.as_bytes()), "{name}");
         }
     }

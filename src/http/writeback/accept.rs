@@ -21,7 +21,7 @@ use crate::{
     },
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
-    fields::{Field, Fields, Known, vouches_for_client},
+    fields::{Field, Fields, Known, is_respelled, vouches_for_client},
     h1::{Framing, Method, ResponseHead},
     http::{
         active::ActiveExchange,
@@ -61,10 +61,19 @@ pub(super) fn may_accept((snapshot, route): (&Snapshot, &Route), cache: &Cache, 
     matches!(request.method, Method::Put | Method::Delete)
         && conf.accepts(request.method.as_str(), client)
         && !FOR_THE_ORIGIN.iter().any(|name| request.fields.get(name).is_some())
+        && !is_respelled_for_origin(&request.fields)
         && !says_who(route, &request.fields)
         && !RequestControl::of(&request.fields).no_store
         && !is_misleading(&request.fields)
         && place::is_lasting(snapshot, route, exchange)
+}
+
+/// Whether a request has such a field in another spelling (`If_Match`), which comes where `underscores` lets it pass, and which
+/// some origins take for it.
+fn is_respelled_for_origin(fields: &Fields) -> bool {
+    let is_one =
+        |field: Field<'_>| FOR_THE_ORIGIN.iter().any(|name| is_respelled(field.name, name.as_bytes()));
+    fields.has(Known::Underscored) && fields.iter().any(is_one)
 }
 
 /// Whether a request has fields in the place of credentials: those by which a proxy vouches for its client, and those that

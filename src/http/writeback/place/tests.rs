@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    config::{self, listen::Underscores},
+    config,
     http::{cache_key::key, client_address, edit},
     runtime::build,
     upstream::{announce, conf::SendProxyProtocol},
@@ -39,7 +39,7 @@ fn received<'a>(
     }
     client_address::find(listener, &mut exchange).unwrap();
     let of_client = listener.conf.client_address_from.header();
-    normalize::normalize(&mut exchange, Underscores::Drop, of_client, &listener.conf.paths).unwrap();
+    normalize::normalize(&mut exchange, listener.conf.underscores, of_client, &listener.conf.paths).unwrap();
     let index = routing::find(listener, &exchange).unwrap();
     let route = &*snapshot.routes[index];
     let place = edit::own_place(listener, route);
@@ -254,6 +254,26 @@ fn writes_of_clients_whom_proxies_vouch_for_are_not_accepted() {
     }
     for edits in ["set = { x-forwarded-user = \"app\" }", "remove = [\"x-forwarded-user\"]"] {
         assert!(is_accepted(edits, proxy, &[("x-forwarded-user", "ann")]), "the route says it: {edits}");
+    }
+}
+
+/// Else an application behind CGI has a condition or a login, and the client heard that its write is accepted without.
+#[test]
+fn what_the_origin_judges_is_found_in_other_spellings() {
+    let routes = format!(
+        "[[cache]]\nname = \"pages\"\nwrite_policy = \"back\"\njournal = {{ path = \"/nowhere/journal\" }}\n\
+         write_back = {{ networks = [\"192.0.2.0/24\"] }}\n{REST}cache = \"pages\"\n"
+    );
+    for (underscores, passes) in [("drop", false), ("pass", true)] {
+        let snapshot = built(&format!("underscores = \"{underscores}\""), &routes);
+        let is_accepted = |name: &str| {
+            let (exchange, route) = received(&snapshot, ("192.0.2.1", None), "/a", &[(name, "1")]);
+            super::super::is_accepted((&snapshot, route), route.cache.as_ref().unwrap(), &exchange)
+        };
+        for name in ["If_Match", "if.none_match", "Content_Range", "ssl_client_s_dn", "x_ssl_cert"] {
+            assert_eq!(is_accepted(name), !passes, "{underscores}: {name}");
+        }
+        assert!(is_accepted("x_if_match") && is_accepted("x_ssl"), "{underscores}");
     }
 }
 
