@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use super::{
     bind::{self, Bound},
     listener_sockets::Handed,
-    socket_files::NewFile,
+    socket_files::{NewFile, SocketFiles},
 };
 use crate::config::{Config, listen::ListenAddress};
 
@@ -55,18 +55,22 @@ pub fn addresses(config: &Config) -> Each<Option<&ListenAddress>> {
 pub type Held = Option<(ListenAddress, Bound)>;
 
 /// The sockets of the first generation: those of the program before, or of a service manager, where the address is the
-/// same. The error is for people.
-pub fn first(config: &Config, handed: Each<Option<Handed>>) -> Result<Each<Held>, String> {
-    let mut files = Vec::new();
+/// same. The files of what is new are to be among `files`. The error is for people.
+pub fn first(
+    config: &Config,
+    handed: Each<Option<Handed>>,
+    files: &SocketFiles,
+) -> Result<Each<Held>, String> {
+    let mut new = Vec::new();
     let held = addresses(config).zip(handed).try_map(|(address, handed)| {
         let Some(address) = address else { return Ok(None) };
         let handed = handed.filter(|handed| handed.address == address.to_string());
         let bound = handed.map_or_else(|| bind(address), |handed| Ok(handed.bound))?;
-        files.push(NewFile::of(address, bound.owner));
+        new.push(NewFile::of(address, bound.owner));
         Ok::<Held, String>(Some((address.clone(), bound)))
     })?;
     // Where the second cannot be had, that of the first goes.
-    files.into_iter().for_each(NewFile::keep);
+    new.into_iter().for_each(|file| file.keep_among(files));
     Ok(held)
 }
 

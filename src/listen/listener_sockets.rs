@@ -268,7 +268,7 @@ impl Sockets {
         }
         for New { slot, name, address, bound, file, for_workers } in new {
             self.last_id += 1;
-            file.keep();
+            file.keep_among(&self.files);
             let held = Held { id: self.last_id, slot, name, address, bound };
             if let ListenAddress::Unix(path) = &held.address {
                 self.files.add(path, held.bound.owner);
@@ -420,6 +420,24 @@ mod tests {
         sockets.take_over(&snapshot);
         assert_eq!(mode(), 0o660);
         fs::remove_file(path).unwrap();
+    }
+
+    /// Of what comes behind the binding something may fail: nobody shall queue up then at a socket that nobody accepts on.
+    #[test]
+    fn a_start_that_fails_later_leaves_no_files() {
+        let path = std::env::temp_dir().join(format!("pointsman-failed-start-{}.sock", std::process::id()));
+        let shared = shared(&format!(
+            "[[listener]]\nname = \"web\"\naddress = \"unix:{}\"\n\
+             [[upstream]]\nname = \"app\"\nbackend = [{{ address = \"127.0.0.1:1\" }}]\n\
+             [[route]]\nname = \"all\"\nupstream = \"app\"\n",
+            path.display()
+        ));
+        let mut sockets = Sockets::new(Vec::new(), false);
+        let acquired = sockets.acquire(&shared.snapshot.load_full(), 1).unwrap();
+        let changes = sockets.commit(acquired, 1);
+        assert!(path.exists());
+        drop((changes, sockets));
+        assert!(!path.exists());
     }
 
     /// A version before this one has paths as the file does: the upgrade was refused, since the address was in use.

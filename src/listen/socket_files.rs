@@ -14,8 +14,9 @@ use crate::config::listen::ListenAddress;
 /// Device and number of a file: who bound its path after us has another one there.
 type Identity = (u64, u64);
 
-/// Files of sockets that this program has. None is removed that has become another's, nor one that still is that of the
-/// program before this one: it goes on where this one does not prove itself.
+/// Files of sockets that this program has; dropped, they are removed, as at a start that fails behind the binding. None is
+/// that has become another's, nor one that still is that of the program before this one: it goes on where this one does not
+/// prove itself.
 #[derive(Debug, Default)]
 pub struct SocketFiles(Mutex<Files>);
 
@@ -84,6 +85,12 @@ impl SocketFiles {
     }
 }
 
+impl Drop for SocketFiles {
+    fn drop(&mut self) {
+        self.remove_all();
+    }
+}
+
 /// The file of a socket that was bound for something that may come to nothing: dropped, it is removed, since nobody shall
 /// queue up at a socket that nobody accepts on.
 #[derive(Debug)]
@@ -100,9 +107,9 @@ impl NewFile {
         Self(path.and_then(|path| Some((path.clone(), identity(path)?))))
     }
 
-    /// Leaves it there: the socket is used.
-    pub fn keep(mut self) {
-        self.0 = None;
+    /// Leaves it there, among those that go with the program: the socket is used.
+    pub fn keep_among(mut self, files: &SocketFiles) {
+        files.lock().own.extend(self.0.take());
     }
 }
 
@@ -179,6 +186,27 @@ mod tests {
         fs::remove_dir_all(folder).unwrap();
     }
 
+    /// As a start does that fails when all is bound.
+    #[test]
+    fn dropped_they_take_their_own_files_with_them() {
+        let folder = std::env::temp_dir().join(format!("pointsman-dropped-files-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let paths = ["new", "own", "before", "lent", "taken"].map(|name| folder.join(name));
+        paths.iter().for_each(|path| fs::write(path, "").unwrap());
+        let files = SocketFiles::default();
+        NewFile::of(&ListenAddress::Unix(paths[0].clone()), Owner::Own).keep_among(&files);
+        files.add(&paths[1], Owner::Own);
+        files.add(&paths[2], Owner::Before);
+        files.add(&paths[3], Owner::Manager);
+        NewFile::of(&ListenAddress::Unix(paths[4].clone()), Owner::Own).keep_among(&files);
+        // Another program made it anew, beside the old one, so that the number differs.
+        fs::write(folder.join("other"), "").unwrap();
+        fs::rename(folder.join("other"), &paths[4]).unwrap();
+        drop(files);
+        assert_eq!(paths.each_ref().map(|path| path.exists()), [false, false, true, true, true]);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
     #[test]
     fn new_file_goes_unless_kept_or_made_anew() {
         let folder = std::env::temp_dir().join(format!("pointsman-new-files-{}", std::process::id()));
@@ -186,10 +214,12 @@ mod tests {
         let path = folder.join("web.sock");
         let address = ListenAddress::Unix(path.clone());
         fs::write(&path, "").unwrap();
-        NewFile::of(&address, Owner::Own).keep();
+        let files = SocketFiles::default();
+        NewFile::of(&address, Owner::Own).keep_among(&files);
         drop([Owner::Before, Owner::Manager].map(|owner| NewFile::of(&address, owner)));
-        let new = NewFile::of(&address, Owner::Own);
         assert!(path.exists());
+        files.leave();
+        let new = NewFile::of(&address, Owner::Own);
         drop(new);
         assert!(!path.exists());
         // Another program made it anew, beside the old one, so that the number differs.

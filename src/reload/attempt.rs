@@ -27,7 +27,6 @@ use crate::{
         admin_sockets::{self, Held},
         bind::Bound,
         listener_sockets,
-        socket_files::NewFile,
     },
     runtime::{
         addresses::Addresses,
@@ -190,7 +189,8 @@ impl Engine {
             self.log.switch(log);
         }
         let addresses = admin_sockets::addresses(next);
-        new_files.into_iter().for_each(NewFile::keep);
+        let files = self.sockets.files();
+        new_files.into_iter().for_each(|file| file.keep_among(&files));
         keep(&mut self.admin.whole, addresses.whole, admin.whole);
         keep(&mut self.admin.metrics, addresses.metrics, admin.metrics);
         self.names.clone_from(&prepared.names);

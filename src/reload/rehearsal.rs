@@ -7,7 +7,6 @@ use crate::{
     listen::{
         admin_sockets::{self, Each},
         listener_sockets::{Handed, Sockets},
-        socket_files::NewFile,
     },
     runtime::build::build_apart,
     telemetry::access_log::AccessLog,
@@ -23,14 +22,10 @@ pub fn rehearse(loaded: &Loaded, handed: Vec<Handed>, admin: Each<Option<Handed>
         .map_err(|error| no_access_log(text, &loaded.included, &error).to_string())?
         .finish();
     let sockets = Sockets::new(handed, false);
-    // Dropped at the end, they leave no files.
+    // Dropped at the end, none of these leave files.
     let _acquired =
         sockets.acquire(&snapshot, 1).map_err(|failure| late(text, &loaded.included, failure).to_string())?;
-    let Each { whole, metrics } = admin_sockets::first(&loaded.config, admin)?;
-    for (address, bound) in [whole, metrics].into_iter().flatten() {
-        drop(NewFile::of(&address, bound.owner));
-    }
-    Ok(())
+    admin_sockets::first(&loaded.config, admin, &sockets.files()).map(drop)
 }
 
 #[cfg(test)]

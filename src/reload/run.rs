@@ -61,7 +61,7 @@ impl Engine {
         let acquired = sockets
             .acquire(&snapshot, mailboxes.workers())
             .map_err(|failure| late((&loaded.text, &loaded.path), &loaded.included, failure).to_string())?;
-        let admin = admin_sockets::first(&snapshot.config, admin)?;
+        let admin = admin_sockets::first(&snapshot.config, admin, &sockets.files())?;
         let changes = sockets.commit(acquired, mailboxes.workers());
         sockets.apply(&snapshot);
         sockets.forget_handed();
