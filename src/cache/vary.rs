@@ -16,17 +16,19 @@ use crate::{
 pub enum Vary {
     /// Names in lower case, in order, each once; none when it depends on nothing.
     Names(Vec<String>),
-    /// `*`: it depends on something else too, so that no request matches.
+    /// `*`, or what clients do not send: it depends on something else too, so that no request matches.
     Any,
 }
 
 impl Vary {
-    /// Reads the Vary fields of a response. A member that is no field name counts as `*`.
+    /// Reads the Vary fields of a response. A member that is no field name counts as `*`, and so does one whose field goes on
+    /// with the address of the client in it.
     pub fn of(response: &Fields) -> Self {
+        let is_of_address = |name: &str| WITH_ADDRESS.iter().any(|it| name.eq_ignore_ascii_case(it));
         let mut names = Vec::new();
         for name in list(response.all_known(Known::Vary)) {
             match std::str::from_utf8(name) {
-                Ok(name) if name != "*" && name.bytes().all(is_token_byte) => {
+                Ok(name) if name != "*" && name.bytes().all(is_token_byte) && !is_of_address(name) => {
                     names.push(name.to_ascii_lowercase());
                 }
                 Ok(_) | Err(_) => return Self::Any,
@@ -57,6 +59,10 @@ impl Vary {
         Some(Key::of_text(text))
     }
 }
+
+/// Fields to which the address of each client is added on the way to a backend (`upstream::request_head`), and which go no
+/// further as they come from whoever is not trusted: by what a request has of them, one client would be taken for another.
+const WITH_ADDRESS: [&str; 2] = ["forwarded", "x-forwarded-for"];
 
 /// A request, as variants are chosen by it. However many variants there are, each of its fields is brought into its
 /// spelling once, and the key of each Vary is made once; before the choice ([`Selector::learn`]), so that no lock under

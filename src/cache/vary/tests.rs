@@ -38,6 +38,19 @@ fn a_star_matches_nothing_wherever_it_is() {
     assert_eq!(Vary::of(&fields(&[("Vary", ""), ("Vary", "*")])), Vary::Any);
 }
 
+/// Nearly no client sends them, and for the backend they have the address of each: the answer to one is not another's.
+#[test]
+fn what_depends_on_the_clients_address_matches_nothing() {
+    for value in ["X-Forwarded-For", "accept, x-forwarded-for", "Forwarded", "FORWARDED, Foo"] {
+        assert_eq!(vary(value), Vary::Any, "{value}");
+        assert!(!same(value, &[], &[]), "{value}");
+    }
+    // What goes on as it came, or is in the key.
+    for value in ["X-Real-IP", "X-Forwarded-Proto, X-Forwarded-Host", "Via", "x-forwarded-fort"] {
+        assert!(same(value, &[], &[]), "{value}");
+    }
+}
+
 #[test]
 fn the_named_fields_must_match_and_others_need_not() {
     let one = [("Foo", "1"), ("Other", "2")];

@@ -60,7 +60,7 @@ fn fields_that_mean_the_same_match() {
         ("Vary: X-A, x-a", "X-A: 1", "X-A: 1"),
         ("Vary: X-A", "", "X-B: 1"),
         ("Vary: X-Forwarded-Proto", "", ""),
-        ("Vary: X-Forwarded-For, X-Forwarded-Host", "", ""),
+        ("Vary: X-Real-IP, X-Forwarded-Host", "", ""),
         ("Vary: Via, Host, X-Request-Id", "", ""),
         ("Vary: Connection", "", ""),
         ("Vary: Accept-Language", "Accept-Language: de,fr;q=0.5", "Accept-Language: DE , fr ; q=0.5"),
