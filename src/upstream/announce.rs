@@ -51,12 +51,12 @@ pub fn header(conf: &UpstreamConf, facts: &Facts, server_name: Option<&str>) -> 
     }
 }
 
-/// Whether that header says that the client has shown a certificate: a backend may answer by it, and nothing in the request
-/// says so.
-pub fn tells_certificate(conf: &UpstreamConf, facts: &Facts) -> bool {
+/// Whether that header says who the client is, as that it has shown a certificate: a backend may answer by it, and nothing in
+/// the request says so.
+pub fn tells_client(conf: &UpstreamConf, facts: &Facts) -> bool {
     conf.proxy_protocol == SendProxyProtocol::V2
         && client(conf, facts).is_some()
-        && additions(conf, facts, None).tell_certificate()
+        && additions(conf, facts, None).tell_client()
 }
 
 /// What a connection begins with that is no client's: a health check.

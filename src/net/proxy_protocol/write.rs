@@ -1,6 +1,10 @@
 //! The PROXY protocol as a sender writes it. Pure: addresses in, bytes out.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    iter,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+};
 
 use super::{Addresses, V2_FIXED, V2_SIGNATURE, crc32c};
 
@@ -112,13 +116,15 @@ fn of_one_family(ends: Addresses) -> Addresses {
 }
 
 impl Additions<'_> {
-    /// Whether they say that the client has shown a certificate.
-    pub fn tell_certificate(&self) -> bool {
+    /// Whether they say who the client is: that it has shown a certificate, or something of whoever was before.
+    pub fn tell_client(&self) -> bool {
         const SHOWN: u8 = CLIENT_CERTIFICATE_CONNECTION | CLIENT_CERTIFICATE_SESSION;
-        match find(self.passed(), SSL) {
+        let passed = self.passed();
+        let has_certificate = match find(passed, SSL) {
             Some(ssl) => ssl.first().is_some_and(|client| client & SHOWN != 0),
             None => self.ssl.is_some_and(|ssl| ssl.has_certificate),
-        }
+        };
+        has_certificate || each(passed).any(|(kind, _)| OWN.contains(&kind))
     }
 
     /// What is passed on.
@@ -157,15 +163,19 @@ impl Additions<'_> {
 }
 
 /// The value of the first addition of this kind.
-fn find(mut additions: &[u8], kind: u8) -> Option<&[u8]> {
-    while let Some((&[own, high, low], rest)) = additions.split_first_chunk() {
+fn find(additions: &[u8], kind: u8) -> Option<&[u8]> {
+    each(additions).find(|(own, _)| *own == kind).map(|(_, value)| value)
+}
+
+/// Each addition, its kind and its value.
+fn each(mut additions: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    iter::from_fn(move || {
+        let (&[kind, high, low], rest) = additions.split_first_chunk()?;
         let length = usize::from(u16::from_be_bytes([high, low]));
-        if own == kind {
-            return Some(rest.get(..length).unwrap_or(rest));
-        }
-        additions = rest.get(length..).unwrap_or_default();
-    }
-    None
+        let (value, rest) = rest.split_at(length.min(rest.len()));
+        additions = rest;
+        Some((kind, value))
+    })
 }
 
 fn write_one(header: &mut Vec<u8>, kind: u8, value: &[u8]) {
@@ -181,6 +191,9 @@ const CRC32C: u8 = 0x03;
 const UNIQUE_ID: u8 = 0x05;
 const SSL: u8 = 0x20;
 const SSL_VERSION: u8 = 0x21;
+/// Kinds to which everybody gives a meaning of their own (§2.2.8). Clouds say by them whose endpoint a connection
+/// came through (AWS by 0xEA, Azure by 0xEE, Google by 0xE0), and backends tell their customers apart by that.
+const OWN: RangeInclusive<u8> = 0xE0..=0xF7;
 const CLIENT_SSL: u8 = 0x01;
 const CLIENT_CERTIFICATE_CONNECTION: u8 = 0x02;
 const CLIENT_CERTIFICATE_SESSION: u8 = 0x04;
@@ -251,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_told_by_either_side() {
+    fn who_the_client_is_either_side_may_tell() {
         let own = |has_certificate| Some(Ssl { version: "TLSv1.3", has_certificate });
         for (passed, ssl, expected) in [
             (&b""[..], None, false),
@@ -261,11 +274,16 @@ mod tests {
             (b"\x20\0\x05\x01\0\0\0\0", own(true), false),
             (b"\x05\0\x01a\x20\0\x05\x03\0\0\0\0", None, true),
             (b"\x20\0\x05\x04\0\0\0\0", own(false), true),
-            (b"\xE0\0\x01\x20", None, false),
+            (b"\x30\0\x01\x20", None, false),
             (b"\x20\0\0", None, false),
+            // Whose endpoint it came through, behind what says nothing of it.
+            (b"\x05\0\x01a\xEA\0\x03\x01vp", None, true),
+            (b"\xE0\0\x01\x20", own(false), true),
+            (b"\xF7\0\0", None, true),
+            (b"\x02\0\x01\xEA", None, false),
         ] {
             let additions = Additions { passed, ssl, ..Additions::default() };
-            assert_eq!(additions.tell_certificate(), expected, "{passed:?} {ssl:?}");
+            assert_eq!(additions.tell_client(), expected, "{passed:?} {ssl:?}");
         }
     }
 
