@@ -9,6 +9,7 @@ mod subject;
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
+    ops::RangeInclusive,
     path::Path,
 };
 
@@ -42,18 +43,13 @@ impl CertificateFacts {
 
     /// The facts of a certificate.
     pub fn of_der(der: &[u8]) -> Option<Self> {
-        let certificate = Der(der).expect(SEQUENCE)?.0;
-        let mut fields = Der(Der(certificate).expect(SEQUENCE)?.0);
-        if fields.0.first() == Some(&VERSION) {
-            fields.next()?;
-        }
+        let mut fields = behind_version(der)?;
         fields.next()?; // serial number
         fields.next()?; // signature algorithm
         let issuer = common_name(fields.next()?.1);
         let mut validity = Der(fields.next()?.1);
         validity.next()?; // not before
-        let (tag, text) = validity.next()?;
-        let not_after = seconds(tag, text)?;
+        let not_after = moment(&mut validity)?;
         let subject = common_name(fields.next()?.1);
         let mut names = alternative_names(fields, &of_server).unwrap_or_default();
         if names.is_empty() {
@@ -86,11 +82,7 @@ pub struct ClientFacts {
 impl ClientFacts {
     /// The facts of a certificate.
     pub fn of_der(der: &[u8]) -> Option<Self> {
-        let certificate = Der(der).expect(SEQUENCE)?.0;
-        let mut fields = Der(Der(certificate).expect(SEQUENCE)?.0);
-        if fields.0.first() == Some(&VERSION) {
-            fields.next()?;
-        }
+        let mut fields = behind_version(der)?;
         // Serial number, signature algorithm, issuer, validity.
         for _ in 0..4 {
             fields.next()?;
@@ -105,6 +97,17 @@ impl ClientFacts {
         };
         Some(Self { subject, names: alternative_names(fields, &with_kind).unwrap_or_default() })
     }
+}
+
+/// The seconds in which a certificate holds, from the first to the last, since 1970.
+pub(super) fn validity(der: &[u8]) -> Option<RangeInclusive<i64>> {
+    let mut fields = behind_version(der)?;
+    // Serial number, signature algorithm, issuer.
+    for _ in 0..3 {
+        fields.next()?;
+    }
+    let mut validity = Der(fields.next()?.1);
+    Some(moment(&mut validity)?..=moment(&mut validity)?)
 }
 
 /// The SHA-256 of a certificate in hexadecimal, 64 digits in lower case.
@@ -143,6 +146,16 @@ const SUBJECT_ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// 2.5.4.10
 const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
+
+/// What a certificate says, from its serial number on.
+fn behind_version(der: &[u8]) -> Option<Der<'_>> {
+    let certificate = Der(der).expect(SEQUENCE)?.0;
+    let mut fields = Der(Der(certificate).expect(SEQUENCE)?.0);
+    if fields.0.first() == Some(&VERSION) {
+        fields.next()?;
+    }
+    Some(fields)
+}
 
 /// The common name in a distinguished name, else its organization.
 fn common_name(name: &[u8]) -> Option<String> {
@@ -209,6 +222,12 @@ fn address(bytes: &[u8]) -> Option<String> {
     <[u8; 16]>::try_from(bytes).ok().map(|v6| Ipv6Addr::from(v6).to_string())
 }
 
+/// The next point in time, in seconds since 1970.
+fn moment(fields: &mut Der<'_>) -> Option<i64> {
+    let (tag, text) = fields.next()?;
+    seconds(tag, text)
+}
+
 /// Seconds since 1970 (RFC 5280 §4.1.2.5): `YYMMDDHHMMSSZ`, from 2050 on `YYYYMMDDHHMMSSZ`.
 fn seconds(tag: u8, text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
@@ -258,6 +277,8 @@ mod tests {
         assert_eq!(facts.days_left(1_803_859_200 - 86_400), 1);
         assert_eq!(facts.days_left(1_803_859_200 - 86_399), 0);
         assert_eq!(facts.days_left(1_803_859_201), -1);
+        // `date -u -d 1975-01-01 +%s`, which is what rcgen begins with.
+        assert_eq!(validity(&made(&[], 2027)), Some(157_766_400..=1_803_859_200));
         let far = CertificateFacts::of_der(&made(&[], 2061)).unwrap();
         assert_eq!(far.names, ["Käse & Co"], "the subject, where no names are listed");
         assert_eq!(far.not_after_text(), "2061-03-01T00:00:00Z", "a four-digit year");
@@ -291,6 +312,7 @@ mod tests {
         let good = made(&["a.example", "10.0.0.1"], 2061);
         for length in 0..good.len() {
             assert_eq!(CertificateFacts::of_der(&good[..length]), None, "cut at {length}");
+            assert_eq!(validity(&good[..length]), None, "cut at {length}");
         }
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..20_000 {
@@ -299,7 +321,8 @@ mod tests {
                 let at = random.usize(0..bad.len());
                 bad[at] = random.u8(..);
             }
-            let _must_only_not_panic = (CertificateFacts::of_der(&bad), ClientFacts::of_der(&bad));
+            let _must_only_not_panic =
+                (CertificateFacts::of_der(&bad), ClientFacts::of_der(&bad), validity(&bad));
         }
         assert_eq!(CertificateFacts::of_pem(b"nothing"), None);
     }

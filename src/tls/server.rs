@@ -48,14 +48,13 @@ impl ServerTls {
             .with_protocol_versions(&crypto.versions())
             .map_err(|error| BuildError::new(error.to_string(), "this is a bug"))?;
         let (verifier, context) = client_verifier(listener, client_auth)?;
-        let asking = verifier.offer_client_auth().then(|| verifier.clone());
         let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(certificates.clone());
         // Half of what a record may hold, so that the copies that encryption makes stay in the core's own
         // cache: a profile of 100-kB responses had a third of its samples in that copy. The gain was a few
         // per cent on a noisy machine; the row to watch is `benches/compare/run --rows tls-large`.
         config.max_fragment_size = Some(8150);
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        config.ticketer = Arc::new(tickets.bound_to(context, asking));
+        config.ticketer = Arc::new(tickets.bound_to(context, client_auth.mode));
         // Tickets only: a table of sessions would be shared by the workers, and lost on reload.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         // Each one costs a sealing and some 200 bytes per handshake. Clients that open several

@@ -19,12 +19,9 @@ use aws_lc_rs::{
     digest::{SHA256, SHA256_OUTPUT_LEN, digest},
     rand,
 };
-use rustls::{
-    pki_types::UnixTime,
-    server::{ProducesTickets, danger::ClientCertVerifier},
-};
+use rustls::{pki_types::UnixTime, server::ProducesTickets};
 
-use super::session;
+use super::{conf::ClientAuthMode, session};
 use crate::{error::BuildError, moment::Moment};
 
 /// After this time a new key is made. The one before is accepted for as long again.
@@ -94,14 +91,10 @@ impl Tickets {
         true
     }
 
-    /// These keys for tickets of one context only. Where clients are asked for a certificate, `verifier` is who verifies it:
-    /// a ticket is good for no longer than what its client showed.
-    pub fn bound_to(
-        self: &Arc<Self>,
-        context: Context,
-        verifier: Option<Arc<dyn ClientCertVerifier>>,
-    ) -> BoundTickets {
-        BoundTickets { tickets: self.clone(), context, verifier }
+    /// These keys for tickets of one context only. Where clients are asked for a certificate, a ticket is good for no
+    /// longer than what its client showed.
+    pub fn bound_to(self: &Arc<Self>, context: Context, client_auth: ClientAuthMode) -> BoundTickets {
+        BoundTickets { tickets: self.clone(), context, client_auth }
     }
 
     fn current(&self) -> Arc<Key> {
@@ -163,8 +156,8 @@ impl Context {
 pub struct BoundTickets {
     tickets: Arc<Tickets>,
     context: Context,
-    /// None where no client is asked for a certificate.
-    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// Whether clients are asked for a certificate.
+    client_auth: ClientAuthMode,
 }
 
 impl ProducesTickets for BoundTickets {
@@ -183,17 +176,13 @@ impl ProducesTickets for BoundTickets {
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         let (name, sealed) = ticket.split_at_checked(NAME_LEN)?;
         let session = self.tickets.by_name(name)?.open(sealed, &self.context)?;
-        let is_good = |verifier: &Arc<dyn ClientCertVerifier>| {
-            session::is_still_good(&session, verifier.as_ref(), UnixTime::now())
-        };
-        self.verifier.as_ref().is_none_or(is_good).then_some(session)
+        session::is_still_good(&session, self.client_auth, UnixTime::now()).then_some(session)
     }
 }
 
 struct Keys {
     current: Arc<Key>,
     previous: Option<Arc<Key>>,
-    /// When the current key was made.
     /// When the next one is made.
     due: Moment,
 }
@@ -242,10 +231,19 @@ impl Key {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use rcgen::ExtendedKeyUsagePurpose::ClientAuth;
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+
+    use super::{
+        super::{
+            demo::{Authority, Issued},
+            session::tests::session,
+        },
+        *,
+    };
 
     fn bound(tickets: &Arc<Tickets>, context: &str) -> BoundTickets {
-        tickets.bound_to(Context::of([context.as_bytes()]), None)
+        tickets.bound_to(Context::of([context.as_bytes()]), ClientAuthMode::Off)
     }
 
     fn later(rotations: u32) -> Moment {
@@ -284,6 +282,29 @@ mod tests {
             assert_eq!(bound(&tickets, "web").decrypt(&ticket), None);
         }
         assert!(!ticket.windows(7).any(|it| it == b"session"));
+    }
+
+    #[test]
+    fn the_ticket_of_a_certificate_that_has_ended_opens_nothing() {
+        let tickets = Tickets::new(Moment(1)).unwrap();
+        let authority = Authority::new().unwrap();
+        let der = |issued: Issued| CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap();
+        let good = der(authority.issue("good", &[], ClientAuth).unwrap());
+        let ended = der(authority.issue_ended("ended").unwrap());
+        let context = Context::of([&b"web"[..]]);
+        let is_opened = |mode, chain: &[&[u8]]| {
+            let bound = tickets.bound_to(context, mode);
+            let session = session(Some("a.test"), chain);
+            let opened = bound.decrypt(&bound.encrypt(&session).unwrap());
+            assert!(opened.as_ref().is_none_or(|opened| *opened == session));
+            opened.is_some()
+        };
+        for mode in [ClientAuthMode::Request, ClientAuthMode::Require] {
+            assert!(is_opened(mode, &[&good]), "{mode:?}");
+            assert!(!is_opened(mode, &[&ended]), "{mode:?}");
+            assert!(!is_opened(mode, &[&good, &ended]), "{mode:?}");
+            assert_eq!(is_opened(mode, &[]), mode == ClientAuthMode::Request);
+        }
     }
 
     #[test]
