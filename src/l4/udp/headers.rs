@@ -7,14 +7,17 @@ use super::{
     relay::Relay,
     session::{Client, EndedBy, Session},
 };
-use crate::{config::datagram_headers::DatagramHeaders, telemetry::datagrams::Dropped};
+use crate::{config::datagram_headers::DatagramHeaders, net::proxy_protocol, telemetry::datagrams::Dropped};
 
 impl Relay {
     /// Takes the header off a datagram of a network that sends them. Where it names another client than the session that
     /// there is, that one ends.
     ///
     /// Once a session was answered, `first` takes off no other header than the one that it began with: what looks like
-    /// one may be its client's own by then, and would name whom it likes.
+    /// one may be its client's own by then, and would name whom it likes. Before that, what comes without one is the
+    /// session's, too: the proxy in front may know of answers that were given before a restart here, and says the header
+    /// now and then only. A session of another client that begins there at the same port has its own header with each
+    /// datagram until it is answered.
     pub(super) fn take_header<'a>(
         &self,
         table: &mut Table<Client, Session>,
@@ -25,8 +28,9 @@ impl Relay {
         let session = table.find(client).and_then(|id| Some((id, table.get(id)?.1)));
         let announced = session.and_then(|(_, session)| session.announced.as_deref());
         let is_answered = session.is_some_and(|(_, session)| session.down.datagrams > 0);
-        if headers == DatagramHeaders::First && is_answered {
-            let came = announced.map_or(&[][..], |announced| announced.came());
+        let came = announced.map_or(&[][..], |announced| announced.came());
+        let is_of_session = is_answered || (!came.is_empty() && !proxy_protocol::is_v2(one.bytes));
+        if headers == DatagramHeaders::First && is_of_session {
             let rest = one.bytes.strip_prefix(came).unwrap_or(one.bytes);
             return Ok(Received { bytes: rest, each: rest.len(), ..one });
         }

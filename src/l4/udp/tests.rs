@@ -22,7 +22,10 @@ use crate::{
     admin::tests::shared,
     backend::ANSWER_STEP,
     moment::Moment,
-    net::proxy_protocol,
+    net::proxy_protocol::{
+        self, Addresses,
+        write::{Additions, v2_datagram},
+    },
     runtime::{
         Worker,
         flows::{ConnectionId, Flow},
@@ -371,5 +374,42 @@ fn header_is_said_again_before_what_looks_like_one() {
         let alike = [&b"\r\n\r\n\0\r\nQUIT\n"[..], b"and whatever follows"].concat();
         assert_eq!(say(&alike).1, [header, &alike].concat());
         assert_eq!(say(b"question").1, b"question");
+    });
+}
+
+/// A proxy in front that was answered before a restart here says the header once in five seconds.
+#[test]
+fn what_lacks_a_header_is_of_the_session_with_one() {
+    run(|| {
+        let stage = Stage::new(&format!("{UDP}\nproxy_protocol_from = [\"127.0.0.0/8\"]"));
+        let dropped = || stage.relay.worker.series.datagrams.dropped(Dropped::ProxyHeader);
+        let destination = "198.51.100.2:53".parse().unwrap();
+        let tell_of = |client: &str, datagram: &[u8]| {
+            let ends = Addresses { source: client.parse().unwrap(), destination };
+            stage.tell(&[&v2_datagram(Some(ends), &Additions::default())[..], datagram].concat());
+        };
+        let clients = || -> Vec<String> {
+            let table = stage.relay.table.borrow();
+            table.iter().map(|(.., session)| session.peer_address().to_string()).collect()
+        };
+        stage.tell(b"of nobody");
+        assert_eq!((stage.hear(), stage.sessions(), dropped()), (None, 0, 1));
+        tell_of("192.0.2.1:5", b"one");
+        let (index, heard, from) = stage.hear().unwrap();
+        assert_eq!(heard, b"one");
+        stage.tell(b"two");
+        assert_eq!(stage.hear(), Some((index, b"two".to_vec(), from)));
+        assert_eq!(clients(), ["192.0.2.1:5"]);
+        // What begins like a header and is none has nobody's word.
+        stage.tell(b"\r\n\r\n\0\r\nQUIT\nand whatever follows");
+        assert_eq!((stage.hear(), dropped()), (None, 2));
+        // Another client, whose session in front has the port now.
+        tell_of("192.0.2.2:5", b"three");
+        assert_eq!(stage.hear().unwrap().1, b"three");
+        stage.tell(b"four");
+        assert_eq!(stage.hear().unwrap().1, b"four");
+        assert_eq!(clients(), ["192.0.2.2:5"]);
+        stage.tell_as(&stage.another_client(), b"of nobody");
+        assert_eq!((stage.hear(), clients().len(), dropped()), (None, 1, 3));
     });
 }

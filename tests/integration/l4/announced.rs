@@ -176,7 +176,7 @@ fn a_header_that_came_with_datagrams_is_passed_on() {
     client.send(b"without").unwrap();
     eventually("it is dropped", || dropped(&proxy, "proxy_header") == 1);
     let came = named(5);
-    // Nothing has answered: each datagram is to have its header.
+    // Nothing has answered: the proxy in front says it with each.
     client.send(&[&came[..], b"a!"].concat()).unwrap();
     assert_eq!(ask(&client, &[&came[..], b"b"].concat()), b"b");
     // Its proxy heard the answer, and says it no more; one that was on its way still has it.
