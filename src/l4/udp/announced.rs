@@ -5,7 +5,7 @@
 //!
 //! A backend may have forgotten a session that lives on here: what the client sends next is then the first that it hears,
 //! and where that begins with a header of the client's own, that one would be believed. So `first` says the header again
-//! before such datagrams, and where no answer comes any more.
+//! before such datagrams, where no answer comes any more, and to one that refused (ICMP) until it answers.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -36,6 +36,8 @@ pub(super) struct Announced {
     is_on_every: bool,
     /// When the first datagram was sent that may still be without an answer, or the header was last said again for want of one.
     asked: Option<Moment>,
+    /// Whether the backend refused, and has not answered since: whoever is there next knows nothing of the session.
+    has_failed: bool,
     /// Its id, where the header says it: the log says the same.
     id: String,
 }
@@ -53,11 +55,12 @@ impl Announced {
         let read = header.and_then(read);
         let came = header.unwrap_or_default().into();
         let named = read.as_ref().and_then(|header| header.addresses);
+        let (asked, has_failed) = (None, false);
         let is_on_every = match conf.proxy_protocol_udp {
             SendDatagramHeaders::Off => {
                 read?;
                 let (header, id) = ([].into(), String::new());
-                return Some(Self { named, came, header, is_on_every: false, asked: None, id });
+                return Some(Self { named, came, header, is_on_every: false, asked, has_failed, id });
             }
             SendDatagramHeaders::First => false,
             SendDatagramHeaders::Every => true,
@@ -66,7 +69,7 @@ impl Announced {
         id(&mut own);
         let passed = read.as_ref().map_or(&[][..], |header| &header.tlvs);
         let header = announce::datagram_header(conf, named.unwrap_or_else(ends), passed, (name, &own)).into();
-        Some(Self { named, came, header, is_on_every, asked: None, id: own })
+        Some(Self { named, came, header, is_on_every, asked, has_failed, id: own })
     }
 
     /// Whom the header named with which it came, if it did.
@@ -82,8 +85,14 @@ impl Announced {
     /// It, for another program.
     pub(super) fn to_json(&self) -> Value {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let Self { is_on_every, id, .. } = self;
-        json!({"came": hex(&self.came), "header": hex(&self.header), "is_on_every": is_on_every, "id": id})
+        let Self { is_on_every, has_failed, id, .. } = self;
+        json!({
+            "came": hex(&self.came),
+            "header": hex(&self.header),
+            "is_on_every": is_on_every,
+            "has_failed": has_failed,
+            "id": id,
+        })
     }
 
     /// What another program gave.
@@ -99,6 +108,7 @@ impl Announced {
             header: bytes("header")?.into(),
             is_on_every: facts.get("is_on_every")?.as_bool()?,
             asked: None,
+            has_failed: facts.get("has_failed").and_then(Value::as_bool).unwrap_or_default(),
             id: facts.get("id")?.as_str()?.to_owned(),
         })
     }
@@ -115,7 +125,8 @@ impl Announced {
 
     /// What this datagram is sent with.
     pub(super) fn header(&self, datagram: &[u8], is_answered: bool, now: Moment) -> &[u8] {
-        let is_known = is_answered && self.asked.is_none_or(|asked| now.since(asked) < SILENT);
+        let is_there = is_answered && !self.has_failed;
+        let is_known = is_there && self.asked.is_none_or(|asked| now.since(asked) < SILENT);
         let is_said = self.is_on_every || !is_known || proxy_protocol::is_v2(datagram);
         if is_said { &self.header } else { &[] }
     }
@@ -130,6 +141,12 @@ impl Announced {
     /// The backend sent something.
     pub(super) fn answered(&mut self) {
         self.asked = None;
+        self.has_failed = false;
+    }
+
+    /// The backend refused what was sent, or did not answer in time.
+    pub(super) fn failed(&mut self) {
+        self.has_failed = true;
     }
 
     /// Its id; empty where nobody was told one.
@@ -175,5 +192,20 @@ mod tests {
         assert!(!is_said(&announced, 100));
         announced.asked(at(100));
         assert!(!is_said(&announced, 104));
+    }
+
+    #[test]
+    fn header_is_said_from_a_refusal_to_the_next_answer() {
+        let facts = json!({"came": "", "header": "0d0a", "is_on_every": false, "id": ""});
+        let mut announced = Announced::from_json(&facts).unwrap();
+        let is_said = |announced: &Announced| !announced.header(b"data", true, Moment(1)).is_empty();
+        assert!(!is_said(&announced));
+        announced.failed();
+        announced.asked(Moment(1));
+        assert!(is_said(&announced));
+        let in_next_program = Announced::from_json(&announced.to_json()).unwrap();
+        assert!(is_said(&in_next_program));
+        announced.answered();
+        assert!(!is_said(&announced));
     }
 }

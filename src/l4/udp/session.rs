@@ -276,10 +276,13 @@ impl Session {
     }
 
     /// The backend refused, or did not answer in time. One that never answered is left; where one has, the session
-    /// stays with it.
+    /// stays with it, and whoever is there next is told of whom it is.
     pub(super) fn failed(&mut self, kind: Kind, asked: Option<Moment>, now: Moment) {
         let kind = if self.is_answered() { Kind::Reset } else { kind };
         self.error = Some(kind);
+        if let Some(announced) = &mut self.announced {
+            announced.failed();
+        }
         if let Some(backend) = &self.backend {
             connect::failed(&backend.place, kind, now.since(asked.unwrap_or(self.started)), now);
         }

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::io::Errno;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::{Errno, retry_on_intr},
+};
 use tokio::runtime::{Builder, LocalOptions};
 
 use super::{
@@ -126,6 +129,16 @@ impl Stage {
         for id in ids {
             self.relay.pass_down(id);
         }
+    }
+
+    /// The kernel has what came back by ICMP for what was sent to a backend, for whoever uses its socket next.
+    fn await_refusal(&self) {
+        let table = self.relay.table.borrow();
+        let (.., session) = table.iter().next().unwrap();
+        let socket = &session.backend.as_ref().unwrap().socket;
+        let patience = Timespec { tv_sec: 10, tv_nsec: 0 };
+        let mut polled = [PollFd::new(socket, PollFlags::empty())];
+        assert_eq!(retry_on_intr(|| poll(&mut polled, Some(&patience))), Ok(1));
     }
 
     /// Another client sends this.
@@ -373,6 +386,32 @@ fn header_is_said_again_before_what_looks_like_one() {
         assert_eq!(say(b"question").1, b"question");
         let alike = [&b"\r\n\r\n\0\r\nQUIT\n"[..], b"and whatever follows"].concat();
         assert_eq!(say(&alike).1, [header, &alike].concat());
+        assert_eq!(say(b"question").1, b"question");
+    });
+}
+
+#[test]
+fn header_is_said_from_a_refusal_until_the_answer() {
+    run(|| {
+        let stage = Stage::with(UDP, "proxy_protocol_udp = \"first\"");
+        let say = |datagram: &[u8]| {
+            stage.tell(datagram);
+            stage.hear().unwrap()
+        };
+        let (index, heard, from) = say(b"question");
+        stage.reply(index, from);
+        assert_eq!(say(b"question").1, b"question");
+        // Its socket is for somebody else: to us nobody is there, and no other test can take the port meanwhile.
+        let backend = stage.backends[index].as_ref().unwrap();
+        backend.connect("127.0.0.1:9").unwrap();
+        stage.tell(b"question");
+        stage.await_refusal();
+        backend.connect(from).unwrap();
+        // Begun anew: the first of these meets the refusal, and goes out all the same.
+        for _ in 0..2 {
+            assert_eq!(say(b"question"), (index, heard.clone(), from));
+        }
+        stage.reply(index, from);
         assert_eq!(say(b"question").1, b"question");
     });
 }

@@ -229,8 +229,7 @@ choice! {
     pub enum SendDatagramHeaders {
         /// None.
         Off = "off",
-        /// Those of a session until the backend first answers, those that begin like one, and one every five seconds while no
-        /// answer comes.
+        /// Those of a session until the backend first answers, and later ones where it may have forgotten the session.
         First = "first",
         /// Each of them.
         Every = "every",
