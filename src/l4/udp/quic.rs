@@ -138,15 +138,17 @@ impl Relay {
         (long, one): (&Long<'_>, Received<'_>),
         now: Moment,
     ) -> Result<Id, Dropped> {
-        let client = client.of(OF_NO_VERSION);
-        if let Some(id) = table.find(&client) {
+        let key = client.of(OF_NO_VERSION);
+        if let Some(id) = table.find(&key) {
             return Ok(id);
         }
         // RFC 9000 §5.2.2: what is smaller than a first datagram of a version that the server has gets no answer.
         if one.bytes.len() < LEAST {
             return Err(Dropped::QuicVersion);
         }
-        let id = self.begin(table, client, (socket, &one), &Ask::Version(long.version), now)?;
+        let came = came_before(table, &client, &one);
+        let one = Received { header: one.header.or(came.as_deref()), ..one };
+        let id = self.begin(table, key, (socket, &one), &Ask::Version(long.version), now)?;
         if !long.has_short_ids() {
             expect_nothing(table, id);
         }
@@ -199,6 +201,8 @@ impl Relay {
         ask: &Ask,
         now: Moment,
     ) -> Result<Id, Dropped> {
+        let came = came_before(table, &client, one);
+        let one = &Received { header: one.header.or(came.as_deref()), ..*one };
         let number =
             |id| Some(table.get(id)?.1.quic.as_ref()?.place().number()).map(|number: u32| (id, number));
         let before = table.find(&client).map(|id| number(id).ok_or(id));
@@ -223,6 +227,16 @@ fn own(table: &Sessions, client: &Client, received: Received<'_>) -> Option<Id> 
     let id = table.find(client)?;
     let quic = table.get(id)?.1.quic.as_ref()?;
     received.datagrams().all(|datagram| quic.has(datagram)).then_some(id)
+}
+
+/// The PROXY header that the session of this client began with, where this datagram has none: `first` says it for an address
+/// and port, and one client's connections have these in common.
+fn came_before(table: &Sessions, client: &Client, one: &Received<'_>) -> Option<Box<[u8]>> {
+    if one.header.is_some() {
+        return None;
+    }
+    let (_, session) = table.get(table.find(client)?)?;
+    Some(session.announced.as_ref()?.came().into())
 }
 
 /// Notes that a session's backend may stay silent.

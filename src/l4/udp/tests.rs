@@ -49,6 +49,7 @@ struct Stage {
 
 const UDP: &str = "protocol = \"udp\"";
 const QUIC: &str = "protocol = \"tls\"\nquic = true";
+const FROM: &str = "proxy_protocol_from = [\"127.0.0.0/8\"]";
 
 impl Stage {
     fn new(listener: &str) -> Self {
@@ -91,6 +92,12 @@ impl Stage {
 
     fn sessions(&self) -> usize {
         self.relay.table.borrow().len()
+    }
+
+    /// Whose sessions there are.
+    fn clients(&self) -> Vec<String> {
+        let table = self.relay.table.borrow();
+        table.iter().map(|(.., session)| session.peer_address().to_string()).collect()
     }
 
     /// Another client than those before, at the same address.
@@ -416,39 +423,55 @@ fn header_is_said_from_a_refusal_until_the_answer() {
     });
 }
 
+/// A client's datagram as a proxy in front sends it.
+fn behind_header_of(client: &str, datagram: &[u8]) -> Vec<u8> {
+    let (source, destination) = (client.parse().unwrap(), "198.51.100.2:53".parse().unwrap());
+    let header = v2_datagram(Some(Addresses { source, destination }), &Additions::default());
+    [&header[..], datagram].concat()
+}
+
 /// A proxy in front that was answered before a restart here says the header once in five seconds.
 #[test]
 fn what_lacks_a_header_is_of_the_session_with_one() {
     run(|| {
-        let stage = Stage::new(&format!("{UDP}\nproxy_protocol_from = [\"127.0.0.0/8\"]"));
+        let stage = Stage::new(&format!("{UDP}\n{FROM}"));
         let dropped = || stage.relay.worker.series.datagrams.dropped(Dropped::ProxyHeader);
-        let destination = "198.51.100.2:53".parse().unwrap();
-        let tell_of = |client: &str, datagram: &[u8]| {
-            let ends = Addresses { source: client.parse().unwrap(), destination };
-            stage.tell(&[&v2_datagram(Some(ends), &Additions::default())[..], datagram].concat());
-        };
-        let clients = || -> Vec<String> {
-            let table = stage.relay.table.borrow();
-            table.iter().map(|(.., session)| session.peer_address().to_string()).collect()
-        };
         stage.tell(b"of nobody");
         assert_eq!((stage.hear(), stage.sessions(), dropped()), (None, 0, 1));
-        tell_of("192.0.2.1:5", b"one");
+        stage.tell(&behind_header_of("192.0.2.1:5", b"one"));
         let (index, heard, from) = stage.hear().unwrap();
         assert_eq!(heard, b"one");
         stage.tell(b"two");
         assert_eq!(stage.hear(), Some((index, b"two".to_vec(), from)));
-        assert_eq!(clients(), ["192.0.2.1:5"]);
+        assert_eq!(stage.clients(), ["192.0.2.1:5"]);
         // What begins like a header and is none has nobody's word.
         stage.tell(b"\r\n\r\n\0\r\nQUIT\nand whatever follows");
         assert_eq!((stage.hear(), dropped()), (None, 2));
         // Another client, whose session in front has the port now.
-        tell_of("192.0.2.2:5", b"three");
+        stage.tell(&behind_header_of("192.0.2.2:5", b"three"));
         assert_eq!(stage.hear().unwrap().1, b"three");
         stage.tell(b"four");
         assert_eq!(stage.hear().unwrap().1, b"four");
-        assert_eq!(clients(), ["192.0.2.2:5"]);
+        assert_eq!(stage.clients(), ["192.0.2.2:5"]);
         stage.tell_as(&stage.another_client(), b"of nobody");
-        assert_eq!((stage.hear(), clients().len(), dropped()), (None, 1, 3));
+        assert_eq!((stage.hear(), stage.clients().len(), dropped()), (None, 1, 3));
+    });
+}
+
+/// A proxy in front that knows nothing of QUIC has one session for all of them.
+#[test]
+fn connections_of_one_port_are_of_the_named_client() {
+    run(|| {
+        let stage = Stage::new(&format!("{QUIC}\n{FROM}"));
+        let hello = |id: &[u8]| whole_hello(&Look::default(), id);
+        stage.tell(&behind_header_of("192.0.2.1:5", &hello(b"honest 1")));
+        let (index, _, from) = stage.hear().unwrap();
+        stage.reply(index, from);
+        let unknown = [&[0xc0][..], &0x0a1a_2a3a_u32.to_be_bytes(), b"\x08made up!\x00", &[7; 1200]].concat();
+        for beside in [hello(b"honest 2"), unknown] {
+            stage.tell(&beside);
+            assert!(stage.hear().is_some());
+        }
+        assert_eq!(stage.clients(), ["192.0.2.1:5"; 3]);
     });
 }
