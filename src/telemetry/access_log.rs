@@ -139,6 +139,13 @@ impl WorkerLog {
     }
 }
 
+impl Drop for WorkerLog {
+    /// What ends with its worker, such as a request that is cut off, writes its line when nobody flushes any more.
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 /// Writes text as the inside of a JSON string (RFC 8259 §7); bytes that are not UTF-8 become U+FFFD. What a terminal would
 /// obey is escaped, the controls of ECMA-48 §5.3 too (U+0080 to U+009F), and what some take for the end of a line.
 pub fn write_json(text: &[u8], out: &mut Vec<u8>) {
@@ -190,6 +197,19 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(text.lines().count(), 1000);
+    }
+
+    #[test]
+    fn what_a_worker_leaves_in_its_buffer_is_written() {
+        let path = std::env::temp_dir().join(format!("pointsman-last-lines-{}", std::process::id()));
+        let log = AccessLog::start(Sink::File(path.clone())).unwrap();
+        let worker = log.for_worker();
+        assert_eq!(worker.line(|out| out.extend_from_slice(b"cut off\n")), 0);
+        drop(worker);
+        log.finish();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(text, "cut off\n");
     }
 
     #[test]

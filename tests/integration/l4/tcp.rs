@@ -56,6 +56,20 @@ fn a_server_that_speaks_first_is_heard_at_once() {
     assert_eq!(exactly(&mut connect(&proxy), 11), "220 ready\r\n");
 }
 
+/// It ends behind the last time that anybody flushes the log.
+#[test]
+fn a_tunnel_that_a_stop_cuts_off_is_logged() {
+    let server = Server::echo("hello");
+    let text = passing(&[server.address], "", "", "");
+    let mut proxy = Proxy::start(&text.replace("[runtime]\n", "[runtime]\ndrain_timeout = \"200ms\"\n"));
+    let mut client = connect(&proxy);
+    assert_eq!(exactly(&mut client, 5), "hello");
+    proxy.signal("TERM");
+    assert!(proxy.wait().success());
+    let line = logged(&proxy, 1).remove(0);
+    assert_eq!((&line["error"], &line["bytes_out"]), (&"draining".into(), &5.into()));
+}
+
 #[test]
 fn much_goes_through_whole_and_within_the_kernel() {
     let server = Server::echo("");
