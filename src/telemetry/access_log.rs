@@ -56,7 +56,6 @@ impl AccessLog {
     /// waited for: nobody may read there.
     pub fn switch(&self, to: Opened) {
         let mut places = self.places();
-        places.iter().for_each(|place| place.writer.retire());
         places.retain(|place| !place.writer.wait(Duration::ZERO));
         // A place that still has something to write is gone on with, so that there is one thread for each.
         let before = places.iter().position(|place| place.sink == to.sink && place.writer.revive());
@@ -70,6 +69,8 @@ impl AccessLog {
             None => to,
         };
         self.current.store(Arc::new(to.writer.queue.clone()));
+        // Not before: what workers hand over meanwhile is still for there.
+        places.iter().for_each(|place| place.writer.retire());
         places.push(to);
     }
 
@@ -180,6 +181,8 @@ pub fn write_quoted(text: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -242,6 +245,39 @@ mod tests {
         log.finish();
         let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
         assert_eq!((read("a"), read("b")), ("13".to_owned(), "2".to_owned()));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// What is handed over while a place ends is written there, or counted as dropped.
+    #[test]
+    fn every_line_about_a_switch_is_written_or_counted() {
+        let folder = std::env::temp_dir().join(format!("pointsman-switches-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let files = ["a", "b"].map(|name| folder.join(name));
+        let opened = |turn: usize| Opened::new(Sink::File(files[turn % 2].clone())).unwrap();
+        let log = AccessLog::start(Sink::File(files[0].clone())).unwrap();
+        let write = || -> u64 {
+            let worker = log.for_worker();
+            let one = |_| {
+                let dropped = worker.line(|out| out.extend_from_slice(b"line\n")) + worker.flush();
+                // Else the writers never catch up, and none ends.
+                thread::yield_now();
+                dropped
+            };
+            (0..5000).map(one).sum()
+        };
+        let dropped: u64 = thread::scope(|scope| {
+            let workers = [scope.spawn(write), scope.spawn(write)];
+            let turns = (1..).take_while(|_| !workers.iter().all(|worker| worker.is_finished()));
+            turns.for_each(|turn| log.switch(opened(turn)));
+            workers.map(|worker| worker.join().unwrap()).iter().sum()
+        });
+        for place in log.places().iter() {
+            place.writer.retire();
+            assert!(place.writer.wait(Duration::from_secs(60)));
+        }
+        let written = files.iter().map(|file| std::fs::read_to_string(file).unwrap().lines().count() as u64);
+        assert_eq!(written.sum::<u64>() + dropped, 10_000, "{dropped} dropped");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

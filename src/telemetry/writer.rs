@@ -8,7 +8,10 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU8, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
     },
     time::Duration,
@@ -43,19 +46,20 @@ pub(super) struct Queue {
 #[derive(Debug)]
 struct State {
     most: usize,
-    /// Bytes that wait, and those that are being written.
+    /// Bytes that are offered, that wait, and that are being written.
     waiting: AtomicUsize,
     reopen: AtomicBool,
-    life: Mutex<Life>,
+    /// [`OPEN`] or [`RETIRED`], and at last [`OVER`].
+    life: AtomicU8,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Open,
-    /// It ends once nothing is left.
-    Retired,
-    Over,
-}
+const OPEN: u8 = 0;
+/// It ends once nothing is left.
+const RETIRED: u8 = 1;
+/// Nothing is taken any more.
+const OVER: u8 = 2;
+/// How long one who is in the middle of an offer may be waited for at a time.
+const OFFER: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 enum Message {
@@ -78,7 +82,7 @@ impl Writer {
             most: room.bytes,
             waiting: AtomicUsize::new(0),
             reopen: AtomicBool::new(false),
-            life: Mutex::new(Life::Open),
+            life: AtomicU8::new(OPEN),
         };
         let state = Arc::new(state);
         let (alive, over) = sync_channel(1);
@@ -100,21 +104,13 @@ impl Writer {
 
     /// Has the thread end once everything is written.
     pub(super) fn retire(&self) {
-        let mut life = self.queue.state.life();
-        if *life == Life::Open {
-            *life = Life::Retired;
-        }
-        drop(life);
+        self.queue.state.become_if(OPEN, RETIRED);
         self.queue.look();
     }
 
     /// Takes a retirement back, where the thread is not over.
     pub(super) fn revive(&self) -> bool {
-        let mut life = self.queue.state.life();
-        if *life == Life::Retired {
-            *life = Life::Open;
-        }
-        *life == Life::Open
+        self.queue.state.become_if(RETIRED, OPEN) == OPEN
     }
 
     /// Waits for the end of the thread, at most so long; gives whether it came.
@@ -135,9 +131,12 @@ impl Queue {
     /// and never waits.
     pub(super) fn offer(&self, bytes: Vec<u8>) -> bool {
         let (state, length) = (&self.state, bytes.len());
-        let before = state.waiting.fetch_add(length, Relaxed);
+        // Before the look at its life. The thread that ends does the two the other way round, so that either this finds it
+        // over, or it waits for what is offered here: nothing is taken and then lost.
+        let before = state.waiting.fetch_add(length, SeqCst);
         let has_room = before == 0 || before.saturating_add(length) <= state.most;
-        let is_taken = has_room && self.sender.try_send(Message::Lines(bytes)).is_ok();
+        let is_open = state.life.load(SeqCst) != OVER;
+        let is_taken = is_open && has_room && self.sender.try_send(Message::Lines(bytes)).is_ok();
         if !is_taken {
             state.waiting.fetch_sub(length, Relaxed);
         }
@@ -151,17 +150,31 @@ impl Queue {
 }
 
 impl State {
-    fn life(&self) -> std::sync::MutexGuard<'_, Life> {
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Goes from one to the next, where it is there; gives where it is then.
+    fn become_if(&self, from: u8, to: u8) -> u8 {
+        match self.life.compare_exchange(from, to, SeqCst, SeqCst) {
+            Ok(_) => to,
+            Err(is) => is,
+        }
     }
 
     /// Whether the thread is to end now that nothing is left.
     fn ends(&self) -> bool {
-        let mut life = self.life();
-        if *life == Life::Retired {
-            *life = Life::Over;
+        self.become_if(RETIRED, OVER) == OVER
+    }
+
+    /// Does what a message says.
+    fn obey(&self, message: Message, output: &mut Output) {
+        if self.reopen.swap(false, Relaxed)
+            && let Err(error) = output.reopen()
+        {
+            tracing::error!("cannot reopen {:?}: {error}; the old file is kept", output.sink);
         }
-        *life == Life::Over
+        if let Message::Lines(bytes) = message {
+            // There is nowhere left to report it when a log itself cannot be written.
+            drop(output.write(&bytes));
+            self.waiting.fetch_sub(bytes.len(), Relaxed);
+        }
     }
 }
 
@@ -175,22 +188,19 @@ fn write_all(
         let message = match receiver.try_recv() {
             Ok(message) => message,
             Err(TryRecvError::Empty) if caught_up() => continue,
-            Err(TryRecvError::Empty) if state.ends() => return,
+            Err(TryRecvError::Empty) if state.ends() => break,
             Err(TryRecvError::Empty) => match receiver.recv() {
                 Ok(message) => message,
                 Err(_) => return,
             },
             Err(TryRecvError::Disconnected) => return,
         };
-        if state.reopen.swap(false, Relaxed)
-            && let Err(error) = output.reopen()
-        {
-            tracing::error!("cannot reopen {:?}: {error}; the old file is kept", output.sink);
-        }
-        if let Message::Lines(bytes) = message {
-            // There is nowhere left to report it when a log itself cannot be written.
-            drop(output.write(&bytes));
-            state.waiting.fetch_sub(bytes.len(), Relaxed);
+        state.obey(message, &mut output);
+    }
+    // Whoever was in the middle of an offer finds that it is over, or has it written.
+    while state.waiting.load(SeqCst) > 0 {
+        if let Ok(message) = receiver.recv_timeout(OFFER) {
+            state.obey(message, &mut output);
         }
     }
 }
@@ -245,6 +255,42 @@ mod tests {
         assert!(writer.wait(LATE));
         assert_eq!(lines.iter().collect::<Vec<_>>(), [&b"two"[..], b"3", b"4"]);
         assert!(!writer.queue.offer(b"6".to_vec()), "nobody would write it");
+    }
+
+    /// An output that says when it is closed, and then waits to be let go.
+    struct Closing {
+        begun: Sender<()>,
+        go: Receiver<()>,
+    }
+
+    impl Write for Closing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Drop for Closing {
+        fn drop(&mut self) {
+            let _ = self.begun.send(());
+            let _ = self.go.recv();
+        }
+    }
+
+    #[test]
+    fn a_thread_that_ends_takes_nothing_that_it_would_lose() {
+        let ((begun, is_closing), (let_go, go)) = (channel(), channel());
+        let output = Output::of_test(Closing { begun, go });
+        let writer = Writer::start("test", output, ROOM, || false).unwrap();
+        writer.retire();
+        is_closing.recv_timeout(LATE).unwrap();
+        assert!(!writer.wait(Duration::ZERO) && !writer.revive());
+        assert!(!writer.queue.offer(b"late".to_vec()), "nobody would write it");
+        drop(let_go);
+        assert!(writer.wait(LATE));
     }
 
     #[test]
