@@ -111,14 +111,19 @@ impl Budget {
 
     /// Takes a retry from the budget; false when there is none left.
     pub fn try_retry(&self, now: Moment) -> bool {
-        self.age(now);
-        let most = self.share() + self.minimum.get();
-        let is_left = self.retries.get() + 1.0 <= most + ROUNDING || self.spare.get() >= 1.0 - ROUNDING;
+        let is_left = self.has_retry(now);
         if is_left {
             self.retries.set(self.retries.get() + 1.0);
             self.spare.set((self.spare.get() - 1.0).max(0.0));
         }
         is_left
+    }
+
+    /// Whether there is one left.
+    pub fn has_retry(&self, now: Moment) -> bool {
+        self.age(now);
+        let most = self.share() + self.minimum.get();
+        self.retries.get() + 1.0 <= most + ROUNDING || self.spare.get() >= 1.0 - ROUNDING
     }
 
     /// How many retries the requests are good for.

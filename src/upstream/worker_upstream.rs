@@ -155,6 +155,15 @@ impl WorkerUpstream {
         self.budget.on_request(now);
     }
 
+    /// Whether a retry is left in the budget, for one who takes it once there is a backend to try.
+    pub fn has_retry(&self, now: Moment) -> bool {
+        let is_left = self.budget.has_retry(now);
+        if !is_left {
+            self.worker.retries_refused.add(1);
+        }
+        is_left
+    }
+
     /// Takes a retry from the budget.
     pub fn may_retry(&self, now: Moment) -> bool {
         let is_left = self.budget.try_retry(now);

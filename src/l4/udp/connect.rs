@@ -90,17 +90,22 @@ fn dropped(error: ProxyError) -> Dropped {
     if error.kind() == Kind::NoSocket { Dropped::NoSocket } else { Dropped::NoBackend }
 }
 
-/// Another one than the one that failed, as far as the retry budget goes.
+/// Another one than the one that was left: as far as the retry budget goes where that failed, which makes it a retry.
 pub(super) fn another(
     worker_upstream: &Rc<WorkerUpstream>,
     client: IpAddr,
-    failed: usize,
+    (left, is_retry): (usize, bool),
     now: Moment,
 ) -> Result<Backend, Dropped> {
-    if !worker_upstream.may_retry(now) {
+    if is_retry && !worker_upstream.has_retry(now) {
         return Err(Dropped::NoBackend);
     }
-    pick(worker_upstream, client, vec![failed], now)
+    let backend = pick(worker_upstream, client, vec![left], now)?;
+    // Not before: while there is no other, each datagram would take one.
+    if is_retry {
+        worker_upstream.may_retry(now);
+    }
+    Ok(backend)
 }
 
 fn pick(
@@ -226,6 +231,26 @@ mod tests {
         primary.shared.probed.store(crate::backend::Probed::Down as u8, Relaxed);
         assert_eq!(of_all(), [1; 100]);
         assert_eq!(backup.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_retry_is_taken_once_there_is_another_backend() {
+        let worker_upstream = worker_upstream(&CONFIG.replace("app.test", "127.0.0.2"));
+        let (client, now) = (IpAddr::from([192, 0, 2, 1]), Moment::now());
+        let set = |probed: crate::backend::Probed| {
+            worker_upstream.upstream.backends[1].shared.probed.store(probed as u8, Relaxed);
+        };
+        let move_on = |is_retry| another(&worker_upstream, client, (0, is_retry), now).is_ok();
+        let retries = || worker_upstream.worker.retries.get();
+        worker_upstream.upstream.backends[0].shared.probed.store(crate::backend::Probed::Down as u8, Relaxed);
+        set(crate::backend::Probed::Down);
+        assert!(!move_on(true) && !move_on(false));
+        assert_eq!(retries(), 0, "there is none to try");
+        set(crate::backend::Probed::Up);
+        assert!(move_on(false));
+        assert_eq!(retries(), 0);
+        assert!(move_on(true));
+        assert_eq!(retries(), 1);
     }
 
     #[test]

@@ -210,6 +210,7 @@ impl Relay {
             started,
             answered: age("answered_after_us").map(|after| started.plus(after)),
             error: None,
+            is_unheard: false,
             is_handed: false,
             quic,
             announced,

@@ -97,6 +97,8 @@ pub(super) struct Session {
     pub(super) started: Moment,
     pub(super) answered: Option<Moment>,
     pub(super) error: Option<Kind>,
+    /// Whether its backend was left for a silence that counts against nobody, so that to pick another is no retry.
+    pub(super) is_unheard: bool,
     /// Whether another program is given it.
     pub(super) is_handed: bool,
     /// Of a connection of QUIC: what is known of it.
@@ -207,10 +209,12 @@ impl Session {
         each > 0 && self.quic.is_none() && self.down.datagrams >= each.saturating_mul(self.up.datagrams)
     }
 
-    /// Has another backend picked than the one that failed, for a datagram that the client sends again.
+    /// Has another backend picked than the one that was left, for a datagram that the client sends again.
     pub(super) fn move_on(&mut self, flows: &Arc<Flows>, now: Moment) -> Result<(), Dropped> {
         let worker_upstream = self.snapshot.upstream(self.upstream).ok_or(Dropped::NoBackend)?;
-        let backend = connect::another(worker_upstream, self.peer_address().ip(), self.last, now)?;
+        let left = (self.last, !self.is_unheard);
+        let backend = connect::another(worker_upstream, self.peer_address().ip(), left, now)?;
+        self.is_unheard = false;
         self.last = backend.place.index();
         self.attempts += 1;
         if let Some(quic) = &mut self.quic
@@ -270,6 +274,7 @@ impl Session {
                 connect::unheard(&backend.place);
                 self.error = Some(Kind::ResponseTimeout);
                 self.backend = None;
+                self.is_unheard = true;
             }
             Some(_) | None => self.failed(Kind::ResponseTimeout, Some(asked), now),
         }

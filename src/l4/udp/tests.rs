@@ -331,6 +331,30 @@ fn client_of_a_silent_backend_moves_where_others_are_answered() {
     });
 }
 
+/// The budget is for what fails: many who send and are never answered would leave nothing of it to those who need it.
+#[test]
+fn silence_that_counts_against_nobody_is_no_retry() {
+    run(|| {
+        let mut stage = Stage::with(UDP, "retry = { budget_percent = 0, budget_min_per_second = 1 }");
+        stage.serve_by_both();
+        let silent: Vec<_> = (0..30).map(|_| stage.another_client()).collect();
+        assert!(silent.iter().all(|client| stage.ask_as(client, b"\0").is_some()));
+        thread::sleep(2 * ANSWER_STEP);
+        assert_ne!(stage.serve(b"question"), stage.serve(b"question"));
+        stage.wait_in_vain();
+        assert_eq!(stage.ejected(), [0; 0]);
+        assert!(silent.iter().all(|client| stage.ask_as(client, b"\0").is_some()));
+        let worker = stage.relay.worker.clone();
+        assert_eq!(worker.series.retries.get(), 0);
+        // Who is refused goes to another by a retry.
+        let (refusing, _) = stage.ask_as(&stage.client, b"question").unwrap();
+        stage.backends[refusing] = None;
+        stage.tell(b"question");
+        assert!(stage.ask_as(&stage.client, b"question").is_some());
+        assert_eq!(worker.series.retries.get(), 1);
+    });
+}
+
 #[test]
 fn datagrams_that_every_server_drops_begin_nothing() {
     run(|| {
