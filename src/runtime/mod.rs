@@ -4,6 +4,7 @@ mod access_line;
 pub mod addresses;
 pub mod admission;
 pub mod build;
+pub mod by_name;
 pub mod changes;
 mod connection_id;
 pub mod connections;

@@ -7,11 +7,11 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
-use super::changes::Changes;
+use super::{by_name::ByName, changes::Changes, mirror::MirrorCounts};
 use crate::{
     backend,
     cache::{
@@ -24,7 +24,7 @@ use crate::{
         metrics::{NO_NAME, NameId, RouteSeries, WorkerSeries},
         recent_errors::RecentErrors,
     },
-    upstream::BackendCounters,
+    upstream::{BackendCounters, queue::Queue, sessions::Sessions},
     writeback::journals::Journals,
 };
 
@@ -53,6 +53,14 @@ pub struct Registry {
     backends: Mutex<HashMap<BackendKey, Arc<backend::Shared>>>,
     slots: Mutex<HashMap<SlotKey, (ListenerId, Arc<ListenerShared>)>>,
     caches: Mutex<HashMap<CacheKey, Arc<Store>>>,
+    /// Who waits for backends, by upstream.
+    pub queues: ByName<Queue>,
+    /// Sessions of datagrams, by upstream.
+    pub sessions: ByName<Sessions>,
+    /// How many requests are under way, by route.
+    pub admissions: ByName<AtomicU32>,
+    /// What was copied to other upstreams, by route.
+    pub mirrors: ByName<MirrorCounts>,
     /// The journals of caches.
     pub journals: Arc<Journals>,
     workers: Vec<WorkerRegistry>,
@@ -184,6 +192,10 @@ impl Registry {
             backends: Mutex::default(),
             slots: Mutex::default(),
             caches: Mutex::default(),
+            queues: ByName::default(),
+            sessions: ByName::default(),
+            admissions: ByName::default(),
+            mirrors: ByName::default(),
             journals: Arc::default(),
             workers: (0..workers).map(|_| WorkerRegistry::default()).collect(),
             forgotten: Mutex::default(),
@@ -296,6 +308,10 @@ impl Registry {
             .retain(|_, store| live.caches.contains(&(Arc::as_ptr(store) as usize)));
         let kept: HashSet<BackendKey> = backends.keys().cloned().collect();
         drop(backends);
+        self.queues.forget_dropped();
+        self.sessions.forget_dropped();
+        self.admissions.forget_dropped();
+        self.mirrors.forget_dropped();
         let mut forgotten = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
         for worker in &self.workers {
             worker

@@ -25,7 +25,7 @@ use crate::{
     },
     runtime::{
         admission::Admission,
-        mirror::Mirror,
+        mirror::{Mirror, MirrorCounts},
         registry::CacheKey,
         snapshot::{Action, Route},
     },
@@ -70,15 +70,19 @@ impl Builder<'_> {
                     Ok((*route).clone())
                 }
                 other => {
-                    // Requests that are under way by the generation before count on.
+                    let (name, registry) = (conf.name.as_str(), self.registry);
+                    // Requests that are under way by the generation before count on, and those of an older one where the
+                    // route comes back.
                     let in_flight = other.map(|(_, route)| route.admission.in_flight.clone());
+                    let in_flight =
+                        in_flight.unwrap_or_else(|| registry.admissions.get(name, AtomicU32::default));
                     let counts = other.and_then(|(_, route)| Some(route.mirror.as_ref()?.counts.clone()));
                     let mirror = conf.mirror.as_ref().zip(mirrored).map(|(conf, upstream)| Mirror {
                         upstream,
                         share: conf.percent / 100.0,
                         max_body: conf.max_body.0,
                         max_in_flight: conf.max_in_flight,
-                        counts: counts.unwrap_or_default(),
+                        counts: counts.unwrap_or_else(|| registry.mirrors.get(name, MirrorCounts::default)),
                     });
                     let cache = cache.cloned().or_else(|| self.collapser(conf));
                     Ok(Arc::new(Route {
@@ -86,7 +90,7 @@ impl Builder<'_> {
                         mirror,
                         key_suffix,
                         withheld,
-                        ..self.route(conf, action, in_flight.unwrap_or_default())
+                        ..self.route(conf, action, in_flight)
                     }))
                 }
             }
@@ -329,7 +333,11 @@ fn rule(index: usize, conf: &RouteConf, matchers: &[MatcherConf]) -> Result<Rule
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{moment::Moment, runtime::registry::Registry, tls::tickets::Tickets};
+    use crate::{
+        moment::Moment,
+        runtime::{registry::Registry, snapshot::Snapshot},
+        tls::tickets::Tickets,
+    };
 
     /// Else what the one route stored would be served by the other, which is on a listener that came later.
     #[test]
@@ -356,5 +364,36 @@ mod tests {
         assert_eq!(both.routes[1].key_suffix, None);
         let again = build(Some(&both), config("", ""));
         assert_eq!(again.routes[0].key_suffix, None);
+    }
+
+    /// Else it would let in as many as it may beside those that it has.
+    #[test]
+    fn requests_of_a_route_count_when_it_comes_back() {
+        let config = |routes: &str| {
+            let text = format!(
+                "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n[[upstream]]\nname = \"app\"\n\
+                 [[upstream.backend]]\naddress = \"127.0.0.1:1\"\n[[upstream]]\nname = \"copy\"\n\
+                 [[upstream.backend]]\naddress = \"127.0.0.1:2\"\n[[route]]\nname = \"all\"\nupstream = \"app\"\n{routes}"
+            );
+            crate::config::parse(&text, "test.toml".as_ref())
+                .unwrap_or_else(|problems| panic!("{problems:?}"))
+        };
+        let limited = "[[route]]\nname = \"a\"\npaths = [\"/a/*\"]\nupstream = \"app\"\nmax_in_flight = 1\n\
+             mirror = { upstream = \"copy\", max_in_flight = 1 }\n";
+        let (registry, tickets) = (Registry::new(1), Tickets::new(Moment::now()).unwrap());
+        let build = |before: Option<&Snapshot>, routes: &str| {
+            let builder = Builder { generation: 1, registry: &registry, tickets: &tickets, before };
+            builder.build(config(routes)).unwrap()
+        };
+        let first = build(None, limited);
+        let request = first.routes[1].admission.enter().unwrap();
+        let copy = first.routes[1].mirror.as_ref().unwrap().enter().unwrap();
+        let second = build(Some(&first), "");
+        drop(first);
+        let third = build(Some(&second), limited);
+        let (admission, mirror) = (&third.routes[1].admission, third.routes[1].mirror.as_ref().unwrap());
+        assert!(admission.enter().is_err() && mirror.enter().is_none());
+        drop((request, copy));
+        assert!(admission.enter().is_ok() && mirror.enter().is_some());
     }
 }

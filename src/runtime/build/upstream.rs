@@ -23,6 +23,7 @@ use crate::{
         conf::{BackendConf, UpstreamConf, UpstreamProtocol},
         discover,
         queue::Queue,
+        sessions::Sessions,
     },
 };
 
@@ -59,8 +60,15 @@ impl Builder<'_> {
         let upstream = Upstream {
             passive: Passive::new(ejection(conf), &backends, workers.len()),
             balancer: Balancer::build(conf.balance, conf.hash_balance, &backends, 0),
-            queue: before.map_or_else(|| queue(conf), |before| before.queue.clone()),
-            sessions: before.map_or_else(Arc::default, |before| before.sessions.clone()),
+            // What an older generation has of one that comes back gives its places to those who wait now.
+            queue: before.map_or_else(
+                || self.registry.queues.get(&conf.name, || queue(conf)),
+                |before| before.queue.clone(),
+            ),
+            sessions: before.map_or_else(
+                || self.registry.sessions.get(&conf.name, Sessions::default),
+                |before| before.sessions.clone(),
+            ),
             own: workers
                 .iter()
                 .map(|worker| backends.iter().map(|backend| own(backend, worker)).collect())
@@ -135,10 +143,10 @@ fn other_form<'b>(before: &'b Upstream, address: &Address) -> Option<&'b Arc<Bac
     before.backends.iter().filter(is_it).max_by_key(|it| is_well(it))
 }
 
-fn queue(conf: &UpstreamConf) -> Arc<Queue> {
+fn queue(conf: &UpstreamConf) -> Queue {
     let queue = Queue::new(conf.queue.size as usize);
     queue.set_when_all_down(conf.when_all_down);
-    Arc::new(queue)
+    queue
 }
 
 /// The same TLS with HTTP/2 offered, where it may be spoken.
@@ -171,7 +179,11 @@ fn tls_files(conf: &UpstreamTlsConf) -> impl Iterator<Item = &Path> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        rc::Rc,
+        task::{Context, Waker},
+        time::Duration,
+    };
 
     use super::*;
     use crate::{
@@ -179,7 +191,7 @@ mod tests {
         health::state::{Checks, Thresholds},
         runtime::{addresses::Addresses, registry::Registry, snapshot::Snapshot},
         tls::tickets::Tickets,
-        upstream::discover::Discovered,
+        upstream::{WorkerUpstream, discover::Discovered, worker_upstream::WorkerIndex},
     };
 
     /// A generation with backends at these ports, each of which is down until a check has passed.
@@ -219,6 +231,42 @@ mod tests {
         assert!(!of_third(1).is_probed_up());
         assert!(!of_third(1).shared.is_known.load(Relaxed), "its checks begin as the file says");
         assert!(of_third(0).is_probed_up() && of_third(0).shared.is_known.load(Relaxed));
+    }
+
+    /// A generation with an upstream that has one place, or without it.
+    fn limited(registry: &Registry, is_there: bool, before: Option<&Snapshot>) -> Snapshot {
+        let rest = match is_there {
+            true => {
+                "upstream = \"app\"\n[[upstream]]\nname = \"app\"\nqueue = { size = 1 }\n\
+                 backend = [{ address = \"127.0.0.1:1\", max_connections = 1 }]\n"
+            }
+            false => "respond = { status = 200 }\n",
+        };
+        let text = format!(
+            "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n[[route]]\nname = \"all\"\n{rest}"
+        );
+        let config = config::parse(&text, "test.toml".as_ref()).unwrap();
+        let tickets = Tickets::new(Moment::now()).unwrap();
+        Builder { generation: 1, registry, tickets: &tickets, before }.build(config).unwrap()
+    }
+
+    /// Else nobody is called for a place that an exchange of the first generation gives back.
+    #[test]
+    fn an_upstream_that_comes_back_has_its_queue_and_sessions() {
+        let registry = Registry::new(1);
+        let first = limited(&registry, true, None);
+        let second = limited(&registry, false, Some(&first));
+        let third = limited(&registry, true, Some(&second));
+        let (old, new) = (&first.upstreams[0], &third.upstreams[0]);
+        let (at, rng) = (WorkerIndex { worker: 0, workers: 1 }, fastrand::Rng::with_seed(1));
+        let of_first = Rc::new(WorkerUpstream::new(old.clone(), Arc::default(), at, rng, None));
+        let permit = of_first.pick_index(0, Moment::now()).unwrap();
+        let waiting = new.queue.join(new.passive.backends(), None).unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(waiting.poll_called(&mut cx).is_pending());
+        drop(permit);
+        assert!(waiting.poll_called(&mut cx).is_ready());
+        assert!(Arc::ptr_eq(&old.sessions, &new.sessions));
     }
 
     /// A generation with a name that was looked up, whose addresses are these.
