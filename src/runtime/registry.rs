@@ -301,7 +301,9 @@ impl Registry {
     /// begins anew. `live` gives those of every generation that someone still holds.
     pub fn keep_only(&self, live: &Live) {
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
-        backends.retain(|_, shared| live.backends.contains(&(Arc::as_ptr(shared) as usize)));
+        // What is under way without its generation, such as a fetch of a cache, has a place there that counts.
+        let is_busy = |shared: &backend::Shared| shared.in_flight.0.load(Relaxed) > 0;
+        backends.retain(|_, it| live.backends.contains(&(Arc::as_ptr(it) as usize)) || is_busy(it));
         self.caches
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

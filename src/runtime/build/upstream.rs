@@ -189,9 +189,13 @@ mod tests {
     use crate::{
         config,
         health::state::{Checks, Thresholds},
-        runtime::{addresses::Addresses, registry::Registry, snapshot::Snapshot},
+        runtime::{
+            addresses::Addresses,
+            registry::{Live, Registry},
+            snapshot::Snapshot,
+        },
         tls::tickets::Tickets,
-        upstream::{WorkerUpstream, discover::Discovered, worker_upstream::WorkerIndex},
+        upstream::{Permit, WorkerUpstream, discover::Discovered, worker_upstream::WorkerIndex},
     };
 
     /// A generation with backends at these ports, each of which is down until a check has passed.
@@ -250,6 +254,14 @@ mod tests {
         Builder { generation: 1, registry, tickets: &tickets, before }.build(config).unwrap()
     }
 
+    /// A place at its backend.
+    fn place(snapshot: &Snapshot) -> Permit {
+        let (at, rng) = (WorkerIndex { worker: 0, workers: 1 }, fastrand::Rng::with_seed(1));
+        let upstream = snapshot.upstreams[0].clone();
+        let worker_upstream = Rc::new(WorkerUpstream::new(upstream, Arc::default(), at, rng, None));
+        worker_upstream.pick_index(0, Moment::now()).unwrap()
+    }
+
     /// Else nobody is called for a place that an exchange of the first generation gives back.
     #[test]
     fn an_upstream_that_comes_back_has_its_queue_and_sessions() {
@@ -258,15 +270,27 @@ mod tests {
         let second = limited(&registry, false, Some(&first));
         let third = limited(&registry, true, Some(&second));
         let (old, new) = (&first.upstreams[0], &third.upstreams[0]);
-        let (at, rng) = (WorkerIndex { worker: 0, workers: 1 }, fastrand::Rng::with_seed(1));
-        let of_first = Rc::new(WorkerUpstream::new(old.clone(), Arc::default(), at, rng, None));
-        let permit = of_first.pick_index(0, Moment::now()).unwrap();
+        let permit = place(&first);
         let waiting = new.queue.join(new.passive.backends(), None).unwrap();
         let mut cx = Context::from_waker(Waker::noop());
         assert!(waiting.poll_called(&mut cx).is_pending());
         drop(permit);
         assert!(waiting.poll_called(&mut cx).is_ready());
         assert!(Arc::ptr_eq(&old.sessions, &new.sessions));
+    }
+
+    /// What a fetch of a cache has while nobody waits for it any more: a place, and no generation.
+    #[test]
+    fn a_place_at_a_backend_counts_without_its_generation() {
+        let registry = Registry::new(1);
+        let permit = place(&limited(&registry, true, None));
+        registry.keep_only(&Live::default());
+        let again = limited(&registry, true, None);
+        assert!(again.upstreams[0].backends[0].is_full());
+        drop(permit);
+        assert!(!again.upstreams[0].backends[0].is_full());
+        registry.keep_only(&Live::default());
+        assert!(registry.backend("app", "127.0.0.1:1").1, "it is forgotten then");
     }
 
     /// A generation with a name that was looked up, whose addresses are these.
