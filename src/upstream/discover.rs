@@ -5,7 +5,10 @@
 //! Where each address is a backend, the reload engine is told, which makes a generation of it. Answers of the hosts file
 //! come first, as with `getaddrinfo`, and then those of the name servers of `/etc/resolv.conf`.
 
+mod fault;
 mod names;
+mod sources;
+mod targets;
 
 use std::{
     collections::HashMap,
@@ -17,7 +20,11 @@ use std::{
 
 use tokio::{task::AbortHandle, time::sleep};
 
-use self::names::{Came, Fault, Found, Names, TTL_MOST};
+use self::{
+    fault::Fault,
+    names::{Found, Names},
+    sources::{Came, TTL_MOST},
+};
 use crate::backend::{Address, Backend, Shared};
 
 /// The shortest time between two lookups of a name: a TTL of 0 must not make a flood of them.

@@ -426,7 +426,7 @@ async fn targets_are_looked_up_side_by_side() {
 #[test]
 fn what_is_too_much_for_one_backend_is_left_out() {
     let target = |number: u16| (Name::from_ascii(format!("t{number:02}.test.")).unwrap(), 80);
-    let (targets, left_out) = names::lowest((0..70).rev().chain([3]).map(target).collect());
+    let (targets, left_out) = targets::lowest((0..70).rev().chain([3]).map(target).collect());
     assert_eq!((targets.len(), left_out), (64, 6));
     assert_eq!((&targets[0], &targets[63]), (&target(0), &target(63)));
     let v4 = (0_u8..70).rev().map(|number| SocketAddr::from(([10, 0, 0, number], 80)));

@@ -1,0 +1,113 @@
+//! The targets of a service (RFC 2782), and the hosts behind a name that they make.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+
+use hickory_resolver::proto::rr::{Name, RData};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    fault::Fault,
+    sources::{AGAIN, Came, Ips, Sources, before, ttl},
+};
+
+/// Targets of a service that are looked up, of one priority.
+const TARGETS_MOST: usize = 64;
+
+/// Targets that are looked up at once: each takes sockets, and a name server may not like floods.
+const AT_ONCE: usize = 16;
+
+/// The longest that targets of one priority are waited for together.
+const TARGETS_PATIENCE: Duration = Duration::from_secs(15);
+
+/// What a lookup gave, host by host.
+pub(super) struct Parts {
+    pub(super) all: Vec<Part>,
+    pub(super) ttl: Duration,
+    pub(super) left_out: usize,
+}
+
+/// A host behind a name.
+pub(super) struct Part {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) ips: Vec<IpAddr>,
+}
+
+/// The targets of a service that have the best priority and can be resolved.
+pub(super) async fn of_service(sources: &Arc<Sources>, name: &str, came: &Came) -> Result<Parts, Fault> {
+    let answer = sources.service(name).await?;
+    let mut ttl = ttl(&answer);
+    let mut by_priority: BTreeMap<u16, Vec<(Name, u16)>> = BTreeMap::new();
+    for record in answer.answers() {
+        // RFC 2782: a target of "." says that the service is not to be had here.
+        if let RData::SRV(srv) = &record.data
+            && !srv.target.is_root()
+        {
+            by_priority.entry(srv.priority).or_default().push((srv.target.clone(), srv.port));
+        }
+    }
+    let mut failure = Fault::from("the service has no target");
+    for targets in by_priority.into_values() {
+        let (targets, left_out) = lowest(targets);
+        let mut all = Vec::new();
+        for (host, port, result) in side_by_side(sources, targets, came).await {
+            match result {
+                Ok((ips, holds)) => {
+                    all.push(Part { host, port, ips });
+                    ttl = ttl.min(holds);
+                }
+                Err(Fault::OfName(why)) => failure = Fault::OfName(format!("target {host}: {why}")),
+                Err(Fault::NoSocket) => failure = Fault::NoSocket,
+            }
+        }
+        if !all.is_empty() {
+            return Ok(Parts { all, ttl, left_out });
+        }
+    }
+    Err(failure)
+}
+
+/// The addresses of targets, in order. They have one time for all: what is late has failed.
+async fn side_by_side(
+    sources: &Arc<Sources>,
+    targets: Vec<(Name, u16)>,
+    came: &Came,
+) -> Vec<(String, u16, Result<Ips, Fault>)> {
+    let (turns, until) = (Arc::new(Semaphore::new(AT_ONCE)), Instant::now() + TARGETS_PATIENCE);
+    let mut tasks = JoinSet::new();
+    for (target, port) in targets {
+        let host = target.to_ascii();
+        let (sources, turns, before) = (sources.clone(), turns.clone(), before(came, &host).to_vec());
+        tasks.spawn(async move {
+            let in_turn = async {
+                let _turn = turns.acquire().await;
+                sources.target(&host, &before).await
+            };
+            let result = match timeout_at(until, in_turn).await {
+                Ok(result) => result,
+                Err(_) if before.is_empty() => Err("no name server answers in time".into()),
+                Err(_) => Ok((before, AGAIN)),
+            };
+            (host, port, result)
+        });
+    }
+    let mut results = Vec::new();
+    while let Some(joined) = tasks.join_next().await {
+        results.extend(joined);
+    }
+    results.sort_unstable_by(|(host, port, _), (other, its, _)| (host, port).cmp(&(other, its)));
+    results
+}
+
+/// The lowest targets, so that all nodes of a cluster take the same, and how many more there are.
+pub(super) fn lowest(mut targets: Vec<(Name, u16)>) -> (Vec<(Name, u16)>, usize) {
+    targets.sort_unstable();
+    targets.dedup();
+    let left_out = targets.len().saturating_sub(TARGETS_MOST);
+    targets.truncate(TARGETS_MOST);
+    (targets, left_out)
+}
