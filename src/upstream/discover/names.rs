@@ -15,7 +15,7 @@ use hickory_resolver::{
 use super::{
     fault::Fault,
     sources::{Came, Sources, before},
-    targets::{Part, Parts, of_service},
+    targets::{PATIENCE, Part, Parts, of_service},
 };
 use crate::backend::Address;
 
@@ -35,19 +35,27 @@ pub(super) struct Names {
     loaded: Mutex<Arc<Sources>>,
     /// Whether changes of the system's files are followed.
     is_system: bool,
+    /// The longest that targets of a service are waited for.
+    patience: Duration,
 }
 
 impl Names {
     /// As the system's files say; a change of them is noticed at the next lookup.
     pub(super) fn of_system() -> Self {
-        Self { loaded: Mutex::new(Arc::new(Sources::of_system())), is_system: true }
+        Self { loaded: Mutex::new(Arc::new(Sources::of_system())), is_system: true, patience: PATIENCE }
     }
 
     /// As given; for tests.
     #[cfg(test)]
     pub(super) fn of(config: ResolverConfig, options: ResolverOpts, hosts: Hosts) -> Self {
         let sources = Sources::new(config, options, hosts);
-        Self { loaded: Mutex::new(Arc::new(sources)), is_system: false }
+        Self { loaded: Mutex::new(Arc::new(sources)), is_system: false, patience: PATIENCE }
+    }
+
+    /// Waits for targets of a service no longer than this; for tests.
+    #[cfg(test)]
+    pub(super) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The socket addresses behind an address.
@@ -61,7 +69,7 @@ impl Names {
         let parts = match address {
             Address::Host { host, port } => alone(&sources, host, *port, came).await?,
             Address::OfName { host, at } => alone(&sources, host, at.port(), came).await?,
-            Address::Srv(name) => of_service(&sources, name, came).await?,
+            Address::Srv(name) => of_service(&sources, name, came, self.patience).await?,
             Address::Unix(path) => {
                 return Err(Fault::OfName(format!("{} is not a name", path.display())));
             }
@@ -85,6 +93,7 @@ impl Names {
 
 /// A host that is all that there is behind a name.
 async fn alone(sources: &Sources, host: &str, port: u16, came: &Came) -> Result<Parts, Fault> {
-    let (ips, ttl) = sources.host(host, before(came, host)).await?;
-    Ok(Parts { all: vec![Part { host: host.to_owned(), port, ips }], ttl, left_out: 0 })
+    let ips = sources.host(host, before(came, host)).await?;
+    let ttl = ips.holds;
+    Ok(Parts { all: vec![Part { host: host.to_owned(), port, ips: ips.all }], ttl, left_out: 0 })
 }

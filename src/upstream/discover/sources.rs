@@ -1,6 +1,11 @@
 //! Where the addresses of a host come from: the hosts file first, and then name servers.
 
-use std::{collections::HashMap, fs, net::IpAddr, time::Duration, time::SystemTime};
+use std::{
+    collections::HashMap,
+    fs,
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
 
 use hickory_resolver::{
     Hosts, Resolver, TokioResolver,
@@ -13,6 +18,7 @@ use hickory_resolver::{
     },
     system_conf::read_system_conf,
 };
+use tokio::time::timeout;
 
 use super::fault::{Fault, is_denial};
 
@@ -28,13 +34,19 @@ pub(super) const AGAIN: Duration = Duration::from_secs(5);
 /// The addresses that came for the hosts behind a name.
 pub(super) type Came = HashMap<String, Vec<IpAddr>>;
 
-/// The addresses of a host, and how long they hold.
-pub(super) type Ips = (Vec<IpAddr>, Duration);
+/// The addresses of a host; at least one.
+pub(super) struct Ips {
+    pub(super) all: Vec<IpAddr>,
+    /// How long they hold.
+    pub(super) holds: Duration,
+}
 
 /// The hosts file and the name servers, as they were loaded.
 pub(super) struct Sources {
     resolver: TokioResolver,
     hosts: Hosts,
+    /// The domains in which short names are looked for.
+    search: Vec<Name>,
     changed: [Option<SystemTime>; 2],
 }
 
@@ -57,6 +69,7 @@ impl Sources {
         options.use_hosts_file = ResolveHosts::Never;
         // A name with more than some thirty addresses does not fit into 512 bytes, and TCP costs the server a process.
         options.edns0 = true;
+        let search = config.domain.iter().chain(&config.search).cloned().collect();
         let build = |config| {
             let mut builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
             *builder.options_mut() = options.clone();
@@ -67,7 +80,7 @@ impl Sources {
             build(ResolverConfig::from_name_servers(Vec::new()))
                 .expect("a resolver without name servers can be built")
         });
-        Self { resolver, hosts, changed: [None; 2] }
+        Self { resolver, hosts, search, changed: [None; 2] }
     }
 
     /// Whether the system's files are still those that were loaded.
@@ -80,79 +93,131 @@ impl Sources {
         self.resolver.srv_lookup(name).await.map_err(|error| Fault::from(&error))
     }
 
+    /// A host as it is configured, which may be short for a name on the search list. A family that fails while something
+    /// comes is as before.
     pub(super) async fn host(&self, host: &str, before: &[IpAddr]) -> Result<Ips, Fault> {
-        let known = self.in_hosts(host);
-        if !known.is_empty() {
-            return Ok((known, TTL_MOST));
+        let name = Name::from_utf8(host).map_err(|error| Fault::from(&NetError::from(error)))?;
+        if let Some(known) = self.in_hosts(&name) {
+            return Ok(known);
         }
-        let (ips, ttl) = self.ask(host, before).await.map_err(|error| Fault::from(&error))?;
-        if ips.is_empty() {
-            return Err("the name has no address".into());
-        }
-        Ok((ips, ttl))
-    }
-
-    /// What name servers say of a host. The resolver gives one family where the other failed, and does not say so: one that
-    /// came before is asked for alone, and is as it was where that fails.
-    async fn ask(&self, host: &str, before: &[IpAddr]) -> Result<Ips, NetError> {
-        let answer = self.resolver.lookup_ip(host).await?;
-        let (mut ips, mut holds) = (answer.iter().collect::<Vec<_>>(), ttl(answer.as_lookup()));
-        let there = families(&ips);
-        let mut all_lacking = families(before);
-        all_lacking.retain(|family| !there.contains(family));
-        for lacking in all_lacking {
-            // By the name that was found: on the search list there may be another one with that family.
-            let name = answer.query().name().clone();
-            match self.resolver.lookup(name, lacking).await {
-                Ok(more) => {
-                    ips.extend(more.answers().iter().filter_map(|record| record.data.ip_addr()));
-                    holds = holds.min(ttl(&more));
-                }
-                Err(error) if is_denial(&error) => {}
-                Err(error) => {
-                    tracing::debug!("{host} keeps its addresses of {lacking}: {error}");
-                    ips.extend(before.iter().filter(|ip| family(ip) == lacking));
-                    holds = holds.min(AGAIN);
-                }
+        let mut failure = Fault::from("the name has no address");
+        for meant in self.meant(name) {
+            // Name servers have their own time, as with `getaddrinfo`.
+            let heard = self.ask(&meant, Duration::MAX).await;
+            // Where nothing comes, what came before may be of another name on the list.
+            let before: &[IpAddr] = if heard.ips.is_empty() { &[] } else { before };
+            match heard.with(before) {
+                Ok(ips) => return Ok(ips),
+                Err(why) => failure = why,
             }
         }
-        Ok((ips, holds))
+        Err(failure)
     }
 
-    /// The same for a target of a service, which is there as before where asking for it fails, while others answer.
-    pub(super) async fn target(&self, host: &str, before: &[IpAddr]) -> Result<Ips, Fault> {
-        match self.host(host, before).await {
-            Err(why) if !before.is_empty() && !self.is_denied(host, before).await => {
-                tracing::debug!("{host} keeps its addresses: {why}");
-                Ok((before.to_vec(), AGAIN))
-            }
-            result => result,
+    /// A target of a service, whose name is whole (RFC 2782) and waited for so long; what of it fails is as before.
+    pub(super) async fn target(
+        &self,
+        name: &Name,
+        before: &[IpAddr],
+        patience: Duration,
+    ) -> Result<Ips, Fault> {
+        match self.in_hosts(name) {
+            Some(known) => Ok(known),
+            None => self.ask(name, patience).await.with(before),
         }
     }
 
-    /// Whether name servers say that nothing of this is there: where both families give nothing, the resolver tells the
-    /// reason of one of them.
-    async fn is_denied(&self, host: &str, before: &[IpAddr]) -> bool {
-        for family in families(before) {
-            match self.resolver.lookup(host, family).await {
-                Err(error) if is_denial(&error) => {}
-                Ok(_) | Err(_) => return false,
+    /// Asks name servers for both families side by side. The resolver would do so, but gives nothing before both are
+    /// there, and does not say where one of them failed.
+    async fn ask(&self, name: &Name, patience: Duration) -> Heard {
+        let (v4, v6) = tokio::join!(
+            self.ask_for(RecordType::A, name, patience),
+            self.ask_for(RecordType::AAAA, name, patience),
+        );
+        Heard::of([(RecordType::A, v4), (RecordType::AAAA, v6)])
+    }
+
+    async fn ask_for(&self, family: RecordType, name: &Name, patience: Duration) -> Result<Lookup, NetError> {
+        let lookup = self.resolver.lookup(name.clone(), family);
+        timeout(patience, lookup).await.unwrap_or(Err(NetError::Timeout))
+    }
+
+    /// The names that one may be short for, in the order in which they are asked for, which is the resolver's own. Both
+    /// families are of one of them: those of another may be somebody else's.
+    fn meant(&self, name: Name) -> Vec<Name> {
+        if name.is_fqdn() {
+            return vec![name];
+        }
+        let mut itself = name.clone();
+        itself.set_fqdn(true);
+        let is_first = usize::from(name.num_labels()) > self.resolver.options().ndots || name.is_localhost();
+        let searched = self.search.iter().filter_map(|domain| name.clone().append_domain(domain).ok());
+        let first = is_first.then(|| itself.clone());
+        let mut all: Vec<Name> = Vec::new();
+        for meant in first.into_iter().chain(searched).chain([itself]) {
+            if !all.contains(&meant) {
+                all.push(meant);
             }
         }
-        true
+        all
     }
 
     /// What the hosts file says.
-    fn in_hosts(&self, host: &str) -> Vec<IpAddr> {
-        let Ok(name) = Name::from_utf8(host) else {
-            return Vec::new();
-        };
+    fn in_hosts(&self, name: &Name) -> Option<Ips> {
         let lookups = [RecordType::A, RecordType::AAAA]
             .into_iter()
             .filter_map(|kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind)));
-        lookups
+        let all: Vec<IpAddr> = lookups
             .flat_map(|it| it.answers().iter().filter_map(|it| it.data.ip_addr()).collect::<Vec<_>>())
-            .collect()
+            .collect();
+        (!all.is_empty()).then_some(Ips { all, holds: TTL_MOST })
+    }
+}
+
+/// What name servers say of a host.
+struct Heard {
+    ips: Vec<IpAddr>,
+    /// How long they hold.
+    holds: Duration,
+    /// The families that were not answered for, and why.
+    failed: Vec<(RecordType, Fault)>,
+    /// What it is if nothing failed and nothing came.
+    denial: Fault,
+}
+
+impl Heard {
+    /// What came of each family.
+    fn of(answers: [(RecordType, Result<Lookup, NetError>); 2]) -> Self {
+        let (mut ips, mut holds, mut failed) = (Vec::new(), TTL_MOST, Vec::new());
+        let mut denial = Fault::from("the name has no address");
+        for (family, answer) in answers {
+            match answer {
+                Ok(answer) => {
+                    ips.extend(answer.answers().iter().filter_map(|record| record.data.ip_addr()));
+                    holds = holds.min(ttl(&answer));
+                }
+                // An answer that there is none is one.
+                Err(error) if is_denial(&error) => denial = Fault::from(&error),
+                Err(error) => failed.push((family, Fault::from(&error))),
+            }
+        }
+        Self { ips, holds, failed, denial }
+    }
+
+    /// Together with what came before of families that failed.
+    fn with(self, before: &[IpAddr]) -> Result<Ips, Fault> {
+        let Self { ips: mut all, mut holds, failed, denial } = self;
+        for (failed, _) in &failed {
+            let kept: Vec<IpAddr> = before.iter().filter(|ip| family(ip) == *failed).copied().collect();
+            if !kept.is_empty() {
+                all.extend(kept);
+                holds = holds.min(AGAIN);
+            }
+        }
+        if all.is_empty() {
+            return Err(failed.into_iter().next().map_or(denial, |(_, why)| why));
+        }
+        Ok(Ips { all, holds })
     }
 }
 
@@ -163,12 +228,6 @@ pub(super) fn before<'c>(came: &'c Came, host: &str) -> &'c [IpAddr] {
 
 fn family(ip: &IpAddr) -> RecordType {
     if ip.is_ipv4() { RecordType::A } else { RecordType::AAAA }
-}
-
-/// The families of these addresses.
-fn families(ips: &[IpAddr]) -> Vec<RecordType> {
-    let is_there = |kind: &RecordType| ips.iter().any(|ip| family(ip) == *kind);
-    [RecordType::A, RecordType::AAAA].into_iter().filter(is_there).collect()
 }
 
 /// When the system's files were changed last.

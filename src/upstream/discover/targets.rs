@@ -3,15 +3,11 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use hickory_resolver::proto::rr::{Name, RData};
-use tokio::{
-    sync::Semaphore,
-    task::JoinSet,
-    time::{Instant, timeout_at},
-};
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 use super::{
     fault::Fault,
-    sources::{AGAIN, Came, Ips, Sources, before, ttl},
+    sources::{Came, Ips, Sources, before, ttl},
 };
 
 /// Targets of a service that are looked up, of one priority.
@@ -21,7 +17,7 @@ const TARGETS_MOST: usize = 64;
 const AT_ONCE: usize = 16;
 
 /// The longest that targets of one priority are waited for together.
-const TARGETS_PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What a lookup gave, host by host.
 pub(super) struct Parts {
@@ -38,7 +34,12 @@ pub(super) struct Part {
 }
 
 /// The targets of a service that have the best priority and can be resolved.
-pub(super) async fn of_service(sources: &Arc<Sources>, name: &str, came: &Came) -> Result<Parts, Fault> {
+pub(super) async fn of_service(
+    sources: &Arc<Sources>,
+    name: &str,
+    came: &Came,
+    patience: Duration,
+) -> Result<Parts, Fault> {
     let answer = sources.service(name).await?;
     let mut ttl = ttl(&answer);
     let mut by_priority: BTreeMap<u16, Vec<(Name, u16)>> = BTreeMap::new();
@@ -54,11 +55,11 @@ pub(super) async fn of_service(sources: &Arc<Sources>, name: &str, came: &Came) 
     for targets in by_priority.into_values() {
         let (targets, left_out) = lowest(targets);
         let mut all = Vec::new();
-        for (host, port, result) in side_by_side(sources, targets, came).await {
+        for (host, port, result) in side_by_side(sources, targets, came, patience).await {
             match result {
-                Ok((ips, holds)) => {
-                    all.push(Part { host, port, ips });
-                    ttl = ttl.min(holds);
+                Ok(ips) => {
+                    ttl = ttl.min(ips.holds);
+                    all.push(Part { host, port, ips: ips.all });
                 }
                 Err(Fault::OfName(why)) => failure = Fault::OfName(format!("target {host}: {why}")),
                 Err(Fault::NoSocket) => failure = Fault::NoSocket,
@@ -71,28 +72,22 @@ pub(super) async fn of_service(sources: &Arc<Sources>, name: &str, came: &Came) 
     Err(failure)
 }
 
-/// The addresses of targets, in order. They have one time for all: what is late has failed.
+/// The addresses of targets, in order. They have one time for all: what of them is late has failed.
 async fn side_by_side(
     sources: &Arc<Sources>,
     targets: Vec<(Name, u16)>,
     came: &Came,
+    patience: Duration,
 ) -> Vec<(String, u16, Result<Ips, Fault>)> {
-    let (turns, until) = (Arc::new(Semaphore::new(AT_ONCE)), Instant::now() + TARGETS_PATIENCE);
+    let (turns, until) = (Arc::new(Semaphore::new(AT_ONCE)), Instant::now() + patience);
     let mut tasks = JoinSet::new();
     for (target, port) in targets {
         let host = target.to_ascii();
         let (sources, turns, before) = (sources.clone(), turns.clone(), before(came, &host).to_vec());
         tasks.spawn(async move {
-            let in_turn = async {
-                let _turn = turns.acquire().await;
-                sources.target(&host, &before).await
-            };
-            let result = match timeout_at(until, in_turn).await {
-                Ok(result) => result,
-                Err(_) if before.is_empty() => Err("no name server answers in time".into()),
-                Err(_) => Ok((before, AGAIN)),
-            };
-            (host, port, result)
+            let _turn = turns.acquire().await;
+            let left = until.saturating_duration_since(Instant::now());
+            (host, port, sources.target(&target, &before, left).await)
         });
     }
     let mut results = Vec::new();

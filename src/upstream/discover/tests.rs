@@ -78,6 +78,8 @@ struct Zone {
     records: Mutex<Records>,
     /// What gets SERVFAIL.
     failing: Mutex<HashSet<(String, RecordType)>>,
+    /// What gets no answer.
+    silent: Mutex<HashSet<(String, RecordType)>>,
     /// No address is told before each of these was asked for.
     awaited: Mutex<HashSet<String>>,
     asked: AtomicU32,
@@ -100,8 +102,14 @@ impl Zone {
         *self.failing.lock().unwrap() = questions.collect();
     }
 
-    /// The answer, and whether it can be told.
-    fn answer(&self, question: &[u8]) -> (Vec<u8>, bool) {
+    /// Makes these get no answer, and no others.
+    fn silence<'q>(&self, questions: impl IntoIterator<Item = (&'q str, RecordType)>) {
+        let questions = questions.into_iter().map(|(name, kind)| (name.to_owned(), kind));
+        *self.silent.lock().unwrap() = questions.collect();
+    }
+
+    /// The answer, if there is to be one, and whether it can be told.
+    fn answer(&self, question: &[u8]) -> Option<(Vec<u8>, bool)> {
         self.asked.fetch_add(1, Relaxed);
         let question = Message::from_vec(question).unwrap();
         let query = question.queries[0].clone();
@@ -115,6 +123,9 @@ impl Zone {
         awaited.remove(&name);
         let is_told = awaited.is_empty() || query.query_type() == RecordType::SRV;
         let asked = (name, query.query_type());
+        if self.silent.lock().unwrap().contains(&asked) {
+            return None;
+        }
         let is_failing = self.failing.lock().unwrap().contains(&asked);
         if is_failing {
             answer.metadata.response_code = ResponseCode::ServFail;
@@ -123,14 +134,14 @@ impl Zone {
             answer.add_answer(Record::from_rdata(query.name().clone(), *ttl, data.clone()));
         }
         answer.add_query(query);
-        (answer.to_vec().unwrap(), is_told)
+        Some((answer.to_vec().unwrap(), is_told))
     }
 
     async fn serve(&self, socket: &UdpSocket) {
         let (mut buffer, mut waiting) = ([0; 2048], Vec::new());
         loop {
             let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
-            let (answer, is_told) = self.answer(&buffer[..length]);
+            let Some((answer, is_told)) = self.answer(&buffer[..length]) else { continue };
             waiting.push((answer, from));
             if is_told {
                 for (answer, from) in waiting.drain(..) {
@@ -143,14 +154,30 @@ impl Zone {
 
 /// Runs `test` against a zone that is served meanwhile.
 async fn with_zone(test: impl AsyncFnOnce(&Zone, Arc<Names>)) {
+    with_searched_zone(&[], Duration::from_millis(500), test).await;
+}
+
+/// The same where what is silent stays so for much longer than targets of a service are waited for.
+async fn with_patient_resolver(patience: Duration, test: impl AsyncFnOnce(&Zone, Arc<Names>)) {
+    with_searched_zone(&[], Duration::from_secs(60), async |zone, names| {
+        let names = Arc::into_inner(names).unwrap().with_patience(patience);
+        test(zone, Arc::new(names)).await;
+    })
+    .await;
+}
+
+/// The same with a search list, and the time of one attempt.
+async fn with_searched_zone(search: &[&str], attempt: Duration, test: impl AsyncFnOnce(&Zone, Arc<Names>)) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut server = NameServerConfig::udp([127, 0, 0, 1].into());
     server.connections[0].port = socket.local_addr().unwrap().port();
+    let mut config = ResolverConfig::from_name_servers(vec![server]);
+    config.search = search.iter().map(|domain| Name::from_ascii(domain).unwrap()).collect();
     let mut options = ResolverOpts::default();
-    options.timeout = Duration::from_millis(500);
+    options.timeout = attempt;
     let mut hosts = Hosts::default();
     hosts.read_hosts_conf(&b"192.0.2.9 filed.test\n"[..]).unwrap();
-    let names = Names::of(ResolverConfig::from_name_servers(vec![server]), options, hosts);
+    let names = Names::of(config, options, hosts);
     let zone = Zone::default();
     tokio::select! {
         () = test(&zone, Arc::new(names)) => {}
@@ -373,6 +400,46 @@ async fn a_family_that_fails_leaves_its_addresses() {
         assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.2:80"]);
         zone.fail(&[("app.test.", AAAA)]);
         assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.2:80"]);
+    })
+    .await;
+}
+
+/// As where a firewall drops questions for addresses of IPv6.
+#[tokio::test]
+async fn a_silent_family_leaves_the_other_one_to_count() {
+    with_patient_resolver(Duration::from_secs(2), async |zone, names| {
+        let srv = RData::SRV(SRV::new(1, 1, 80, Name::from_ascii("one.test.").unwrap()));
+        zone.set("_http._tcp.app.test.", RecordType::SRV, [(30, srv)]);
+        zone.set_a("one.test.", 30, &[[192, 0, 2, 1]]);
+        zone.set("one.test.", RecordType::AAAA, [(30, RData::AAAA(Ipv6Addr::LOCALHOST.into()))]);
+        let (service, mut came) = (Address::Srv("_http._tcp.app.test".into()), Came::default());
+        assert_eq!(again(&names, &service, &mut came).await, ["192.0.2.1:80", "[::1]:80"]);
+        zone.silence([("one.test.", RecordType::AAAA)]);
+        zone.set_a("one.test.", 30, &[[192, 0, 2, 2]]);
+        let mut nothing = Came::default();
+        let (known, unknown) =
+            tokio::join!(again(&names, &service, &mut came), again(&names, &service, &mut nothing));
+        assert_eq!(known, ["192.0.2.2:80", "[::1]:80"]);
+        assert_eq!(unknown, ["192.0.2.2:80"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn both_families_are_of_one_name_on_the_search_list() {
+    with_searched_zone(&["a.test", "b.test"], Duration::from_millis(500), async |zone, names| {
+        let (app, mut came) = (host("app"), Came::default());
+        zone.set_a("app.b.test.", 30, &[[192, 0, 2, 2]]);
+        zone.set("app.b.test.", RecordType::AAAA, [(30, RData::AAAA(Ipv6Addr::LOCALHOST.into()))]);
+        zone.set_a("app.", 30, &[[192, 0, 2, 3]]);
+        assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.2:80", "[::1]:80"]);
+        zone.set_a("app.a.test.", 30, &[[192, 0, 2, 1]]);
+        assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.1:80"]);
+        assert_eq!(again(&names, &host("app."), &mut came).await, ["192.0.2.3:80"]);
+        // One with dots is meant as it is, before others.
+        zone.set_a("c.app.", 30, &[[192, 0, 2, 4]]);
+        zone.set_a("c.app.a.test.", 30, &[[192, 0, 2, 5]]);
+        assert_eq!(again(&names, &host("c.app"), &mut came).await, ["192.0.2.4:80"]);
     })
     .await;
 }
