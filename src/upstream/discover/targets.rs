@@ -16,8 +16,11 @@ const TARGETS_MOST: usize = 64;
 /// Targets that are looked up at once: each takes sockets, and a name server may not like floods.
 const AT_ONCE: usize = 16;
 
-/// The longest that targets of one priority are waited for together.
+/// The longest that all targets of a service are waited for together, as long as each has its least turn.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The least time that a target is waited for: a question, and an answer from far away.
+const TURN_LEAST: Duration = Duration::from_secs(1);
 
 /// What a lookup gave, host by host.
 pub(super) struct Parts {
@@ -52,10 +55,13 @@ pub(super) async fn of_service(
         }
     }
     let mut failure = Fault::from("the service has no target");
-    for targets in by_priority.into_values() {
+    let (until, priorities) = (Instant::now() + patience, by_priority.len());
+    for (tried, targets) in by_priority.into_values().enumerate() {
         let (targets, left_out) = lowest(targets);
+        let left = until.saturating_duration_since(Instant::now());
+        let turn = turn(left, targets.len(), priorities.saturating_sub(tried));
         let mut all = Vec::new();
-        for (host, port, result) in side_by_side(sources, targets, came, patience).await {
+        for (host, port, result) in side_by_side(sources, targets, came, turn).await {
             match result {
                 Ok(ips) => {
                     ttl = ttl.min(ips.holds);
@@ -72,22 +78,29 @@ pub(super) async fn of_service(
     Err(failure)
 }
 
-/// The addresses of targets, in order. They have one time for all: what of them is late has failed.
+/// The longest that a target is waited for, of so many in each of the priorities that are left, so that none takes the
+/// time of another: silent ones would keep those behind them from being asked for at all, in every lookup.
+pub(super) fn turn(left: Duration, targets: usize, priorities: usize) -> Duration {
+    let rounds = targets.div_ceil(AT_ONCE).saturating_mul(priorities);
+    let turn = left.checked_div(u32::try_from(rounds).unwrap_or(u32::MAX));
+    turn.unwrap_or_default().max(TURN_LEAST)
+}
+
+/// The addresses of targets, in order; what of one is not there at the end of its turn has failed.
 async fn side_by_side(
     sources: &Arc<Sources>,
     targets: Vec<(Name, u16)>,
     came: &Came,
-    patience: Duration,
+    turn: Duration,
 ) -> Vec<(String, u16, Result<Ips, Fault>)> {
-    let (turns, until) = (Arc::new(Semaphore::new(AT_ONCE)), Instant::now() + patience);
+    let turns = Arc::new(Semaphore::new(AT_ONCE));
     let mut tasks = JoinSet::new();
     for (target, port) in targets {
         let host = target.to_ascii();
         let (sources, turns, before) = (sources.clone(), turns.clone(), before(came, &host).to_vec());
         tasks.spawn(async move {
             let _turn = turns.acquire().await;
-            let left = until.saturating_duration_since(Instant::now());
-            (host, port, sources.target(&target, &before, left).await)
+            (host, port, sources.target(&target, &before, turn).await)
         });
     }
     let mut results = Vec::new();

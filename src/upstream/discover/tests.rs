@@ -490,6 +490,39 @@ async fn targets_are_looked_up_side_by_side() {
     .await;
 }
 
+/// Those that sort first would be asked for alone, in every lookup.
+#[tokio::test]
+async fn silent_targets_leave_others_their_turn() {
+    with_patient_resolver(Duration::from_secs(4), async |zone, names| {
+        let of = |number: u16| format!("t{number:02}.test.");
+        let srv = |priority, number| {
+            (30, RData::SRV(SRV::new(priority, 1, 80, Name::from_ascii(of(number)).unwrap())))
+        };
+        let silent: Vec<String> = (0..16).map(of).collect();
+        let both = |name| [RecordType::A, RecordType::AAAA].map(|kind| (name, kind));
+        zone.silence(silent.iter().map(String::as_str).flat_map(both));
+        zone.set_a(&of(16), 30, &[[192, 0, 2, 1]]);
+        zone.set("_many._tcp.app.test.", RecordType::SRV, (0..17).map(|number| srv(1, number)));
+        zone.set("_spare._tcp.app.test.", RecordType::SRV, [srv(1, 0), srv(2, 16)]);
+        let [many, spare] =
+            ["_many", "_spare"].map(|name| Address::Srv(format!("{name}._tcp.app.test").into()));
+        let (mut of_many, mut of_spare) = (Came::default(), Came::default());
+        let (many, spare) =
+            tokio::join!(again(&names, &many, &mut of_many), again(&names, &spare, &mut of_spare));
+        assert_eq!(many, ["192.0.2.1:80"]);
+        assert_eq!(spare, ["192.0.2.1:80"]);
+    })
+    .await;
+}
+
+#[test]
+fn all_targets_of_a_service_have_one_time() {
+    let turn = |targets, priorities| targets::turn(Duration::from_secs(15), targets, priorities).as_millis();
+    assert_eq!([turn(1, 1), turn(16, 1), turn(17, 1), turn(64, 1)], [15_000, 15_000, 7_500, 3_750]);
+    assert_eq!([turn(1, 2), turn(64, 2), turn(64, 100)], [7_500, 1_875, 1_000]);
+    assert_eq!(targets::turn(Duration::ZERO, 1, 1), Duration::from_secs(1), "each is asked for");
+}
+
 #[test]
 fn what_is_too_much_for_one_backend_is_left_out() {
     let target = |number: u16| (Name::from_ascii(format!("t{number:02}.test.")).unwrap(), 80);
