@@ -28,7 +28,8 @@ const SYSTEM_FILES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
 /// The longest time between two lookups of a name: beyond it, a long TTL would delay a move that was not planned for.
 pub(super) const TTL_MOST: Duration = Duration::from_secs(60);
 
-/// What fails of a lookup of several is asked for again after this time.
+/// What fails of a lookup, while the rest is answered, is asked for again after this time: a family that came before, and a
+/// target of a service. A family that never came is asked for with the rest: there are name servers that never answer for it.
 pub(super) const AGAIN: Duration = Duration::from_secs(5);
 
 /// The addresses that came for the hosts behind a name.
@@ -39,6 +40,13 @@ pub(super) struct Ips {
     pub(super) all: Vec<IpAddr>,
     /// How long they hold.
     pub(super) holds: Duration,
+}
+
+/// Why a host has no address.
+pub(super) struct Nothing {
+    pub(super) why: Fault,
+    /// Whether name servers say so, and did not fail to answer.
+    pub(super) is_denied: bool,
 }
 
 /// The hosts file and the name servers, as they were loaded.
@@ -108,7 +116,7 @@ impl Sources {
             let before: &[IpAddr] = if heard.ips.is_empty() { &[] } else { before };
             match heard.with(before) {
                 Ok(ips) => return Ok(ips),
-                Err(why) => failure = why,
+                Err(nothing) => failure = nothing.why,
             }
         }
         Err(failure)
@@ -120,7 +128,7 @@ impl Sources {
         name: &Name,
         before: &[IpAddr],
         patience: Duration,
-    ) -> Result<Ips, Fault> {
+    ) -> Result<Ips, Nothing> {
         match self.in_hosts(name) {
             Some(known) => Ok(known),
             None => self.ask(name, patience).await.with(before),
@@ -205,7 +213,7 @@ impl Heard {
     }
 
     /// Together with what came before of families that failed.
-    fn with(self, before: &[IpAddr]) -> Result<Ips, Fault> {
+    fn with(self, before: &[IpAddr]) -> Result<Ips, Nothing> {
         let Self { ips: mut all, mut holds, failed, denial } = self;
         for (failed, _) in &failed {
             let kept: Vec<IpAddr> = before.iter().filter(|ip| family(ip) == *failed).copied().collect();
@@ -215,7 +223,9 @@ impl Heard {
             }
         }
         if all.is_empty() {
-            return Err(failed.into_iter().next().map_or(denial, |(_, why)| why));
+            let is_denied = failed.is_empty();
+            let why = failed.into_iter().next().map_or(denial, |(_, why)| why);
+            return Err(Nothing { why, is_denied });
         }
         Ok(Ips { all, holds })
     }

@@ -7,7 +7,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 use super::{
     fault::Fault,
-    sources::{Came, Ips, Sources, before, ttl},
+    sources::{AGAIN, Came, Ips, Nothing, Sources, before, ttl},
 };
 
 /// Targets of a service that are looked up, of one priority.
@@ -67,8 +67,15 @@ pub(super) async fn of_service(
                     ttl = ttl.min(ips.holds);
                     all.push(Part { host, port, ips: ips.all });
                 }
-                Err(Fault::OfName(why)) => failure = Fault::OfName(format!("target {host}: {why}")),
-                Err(Fault::NoSocket) => failure = Fault::NoSocket,
+                Err(Nothing { why, is_denied }) => {
+                    if !is_denied {
+                        ttl = ttl.min(AGAIN);
+                    }
+                    failure = match why {
+                        Fault::OfName(why) => Fault::OfName(format!("target {host}: {why}")),
+                        Fault::NoSocket => Fault::NoSocket,
+                    };
+                }
             }
         }
         if !all.is_empty() {
@@ -92,7 +99,7 @@ async fn side_by_side(
     targets: Vec<(Name, u16)>,
     came: &Came,
     turn: Duration,
-) -> Vec<(String, u16, Result<Ips, Fault>)> {
+) -> Vec<(String, u16, Result<Ips, Nothing>)> {
     let turns = Arc::new(Semaphore::new(AT_ONCE));
     let mut tasks = JoinSet::new();
     for (target, port) in targets {

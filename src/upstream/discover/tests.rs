@@ -457,7 +457,9 @@ async fn a_target_that_fails_for_a_moment_stays() {
         zone.set("_http._tcp.app.test.", RecordType::SRV, both);
         // Nothing is known of it yet.
         zone.fail(&[("one.test.", A), ("one.test.", AAAA)]);
+        let ttl = async || names.lookup(&service).await.unwrap().ttl;
         assert_eq!(again(&names, &service, &mut came).await, ["192.0.2.2:82"]);
+        assert_eq!(ttl().await, Duration::from_secs(5), "it is asked for again soon");
         zone.fail(&[]);
         assert_eq!(again(&names, &service, &mut came).await, ["192.0.2.1:81", "192.0.2.2:82"]);
         // Also where the family that it never had is answered.
@@ -468,6 +470,7 @@ async fn a_target_that_fails_for_a_moment_stays() {
         zone.fail(&[]);
         zone.records.lock().unwrap().remove(&("one.test.".to_owned(), A));
         assert_eq!(again(&names, &service, &mut came).await, ["192.0.2.2:82"]);
+        assert_eq!(ttl().await, Duration::from_secs(30), "that it is not there holds");
     })
     .await;
 }
