@@ -21,7 +21,7 @@ use std::{
 use tokio::{task::AbortHandle, time::sleep};
 
 use self::{
-    fault::Fault,
+    fault::{Fault, Unanswered},
     names::{Found, Names},
     sources::{Came, TTL_MOST},
 };
@@ -169,6 +169,8 @@ struct Known {
     addresses: Arc<Vec<SocketAddr>>,
     /// How many addresses and targets more there are than are taken, where the name is one backend.
     left_out: usize,
+    /// Why something was not answered while the rest was.
+    unanswered: Vec<Fault>,
     has_no_socket: bool,
     is_looked_up: bool,
     /// What was told last.
@@ -202,8 +204,9 @@ impl Followed {
     }
 
     /// Takes in what was found.
-    fn found(&self, Found { addresses, left_out, .. }: Found, tell: &Tell) {
+    fn found(&self, Found { addresses, left_out, unanswered, .. }: Found, tell: &Tell) {
         let mut known = self.known();
+        self.say(unanswered, &mut known.unanswered);
         // Of those that are backends each, see below.
         let (addresses, more) = if self.is_each { (addresses, 0) } else { lowest(addresses) };
         let left_out = left_out + more;
@@ -238,6 +241,22 @@ impl Followed {
         }
     }
 
+    /// Says what is not answered while the rest is: once for each reason, and when it is over.
+    fn say(&self, unanswered: Vec<Unanswered>, said: &mut Vec<Fault>) {
+        let Self { name, address, .. } = self;
+        let (new, reasons) = news(unanswered, said);
+        for Unanswered { what, why } in new {
+            tracing::warn!(
+                backend = name,
+                "{address} is answered for in part, and the rest is as it was: {what}: {why}"
+            );
+        }
+        if reasons.is_empty() && !said.is_empty() {
+            tracing::info!(backend = name, "{address} is answered for in full again");
+        }
+        *said = reasons;
+    }
+
     /// Takes in that nothing was; how many addresses are kept.
     fn failed(&self, has_no_socket: bool) -> usize {
         let mut known = self.known();
@@ -246,6 +265,21 @@ impl Followed {
         known.share();
         known.addresses.len()
     }
+}
+
+/// Of what was not answered the first of each reason that is new, and all reasons.
+fn news(unanswered: Vec<Unanswered>, before: &[Fault]) -> (Vec<Unanswered>, Vec<Fault>) {
+    let (mut new, mut reasons) = (Vec::new(), Vec::new());
+    for unanswered in unanswered {
+        if reasons.contains(&unanswered.why) {
+            continue;
+        }
+        reasons.push(unanswered.why.clone());
+        if !before.contains(&unanswered.why) {
+            new.push(unanswered);
+        }
+    }
+    (new, reasons)
 }
 
 /// The addresses of a name that are backends each, and how many more there are. A name with at most one address of each

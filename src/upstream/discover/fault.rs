@@ -51,6 +51,14 @@ impl From<&NetError> for Fault {
     }
 }
 
+/// What was not answered of a lookup while the rest was: it is as it was before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unanswered {
+    /// A family of a host, or a target; for people.
+    pub(super) what: String,
+    pub(super) why: Fault,
+}
+
 /// Whether it is an answer: there is no such name, or nothing of what is asked for at it.
 pub(super) fn is_denial(error: &NetError) -> bool {
     matches!(error, NetError::Dns(DnsError::NoRecordsFound(_)))

@@ -13,7 +13,7 @@ use hickory_resolver::{
 };
 
 use super::{
-    fault::Fault,
+    fault::{Fault, Unanswered},
     sources::{Came, Sources, before},
     targets::{PATIENCE, Part, Parts, of_service},
 };
@@ -28,6 +28,8 @@ pub(super) struct Found {
     pub(super) ttl: Duration,
     /// How many targets there are that were not looked up.
     pub(super) left_out: usize,
+    /// What is as it was, since it was not answered.
+    pub(super) unanswered: Vec<Unanswered>,
 }
 
 /// Where names are looked up.
@@ -79,7 +81,7 @@ impl Names {
         addresses.sort_unstable();
         addresses.dedup();
         *came = parts.all.into_iter().map(|part| (part.host, part.ips)).collect();
-        Ok(Found { addresses, ttl: parts.ttl, left_out: parts.left_out })
+        Ok(Found { addresses, ttl: parts.ttl, left_out: parts.left_out, unanswered: parts.unanswered })
     }
 
     fn current(&self) -> Arc<Sources> {
@@ -94,6 +96,7 @@ impl Names {
 /// A host that is all that there is behind a name.
 async fn alone(sources: &Sources, host: &str, port: u16, came: &Came) -> Result<Parts, Fault> {
     let ips = sources.host(host, before(came, host)).await?;
-    let ttl = ips.holds;
-    Ok(Parts { all: vec![Part { host: host.to_owned(), port, ips: ips.all }], ttl, left_out: 0 })
+    let (ttl, unanswered) = (ips.holds, ips.unanswered(host).collect());
+    let all = vec![Part { host: host.to_owned(), port, ips: ips.all }];
+    Ok(Parts { all, ttl, left_out: 0, unanswered })
 }

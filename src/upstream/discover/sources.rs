@@ -20,7 +20,7 @@ use hickory_resolver::{
 };
 use tokio::time::timeout;
 
-use super::fault::{Fault, is_denial};
+use super::fault::{Fault, Unanswered, is_denial};
 
 /// What the system's lookups depend on.
 const SYSTEM_FILES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
@@ -40,6 +40,17 @@ pub(super) struct Ips {
     pub(super) all: Vec<IpAddr>,
     /// How long they hold.
     pub(super) holds: Duration,
+    /// The families that are as they came before, and why.
+    kept: Vec<(RecordType, Fault)>,
+}
+
+impl Ips {
+    /// What of these of a host was not answered.
+    pub(super) fn unanswered(&self, host: &str) -> impl Iterator<Item = Unanswered> {
+        self.kept
+            .iter()
+            .map(move |(family, why)| Unanswered { what: format!("{family} of {host}"), why: why.clone() })
+    }
 }
 
 /// Why a host has no address.
@@ -178,7 +189,7 @@ impl Sources {
         let all: Vec<IpAddr> = lookups
             .flat_map(|it| it.answers().iter().filter_map(|it| it.data.ip_addr()).collect::<Vec<_>>())
             .collect();
-        (!all.is_empty()).then_some(Ips { all, holds: TTL_MOST })
+        (!all.is_empty()).then_some(Ips { all, holds: TTL_MOST, kept: Vec::new() })
     }
 }
 
@@ -215,11 +226,13 @@ impl Heard {
     /// Together with what came before of families that failed.
     fn with(self, before: &[IpAddr]) -> Result<Ips, Nothing> {
         let Self { ips: mut all, mut holds, failed, denial } = self;
-        for (failed, _) in &failed {
-            let kept: Vec<IpAddr> = before.iter().filter(|ip| family(ip) == *failed).copied().collect();
-            if !kept.is_empty() {
-                all.extend(kept);
+        let mut kept = Vec::new();
+        for (failed, why) in &failed {
+            let there: Vec<IpAddr> = before.iter().filter(|ip| family(ip) == *failed).copied().collect();
+            if !there.is_empty() {
+                all.extend(there);
                 holds = holds.min(AGAIN);
+                kept.push((*failed, why.clone()));
             }
         }
         if all.is_empty() {
@@ -227,7 +240,7 @@ impl Heard {
             let why = failed.into_iter().next().map_or(denial, |(_, why)| why);
             return Err(Nothing { why, is_denied });
         }
-        Ok(Ips { all, holds })
+        Ok(Ips { all, holds, kept })
     }
 }
 

@@ -6,7 +6,7 @@ use hickory_resolver::proto::rr::{Name, RData};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 use super::{
-    fault::Fault,
+    fault::{Fault, Unanswered},
     sources::{AGAIN, Came, Ips, Nothing, Sources, before, ttl},
 };
 
@@ -27,6 +27,7 @@ pub(super) struct Parts {
     pub(super) all: Vec<Part>,
     pub(super) ttl: Duration,
     pub(super) left_out: usize,
+    pub(super) unanswered: Vec<Unanswered>,
 }
 
 /// A host behind a name.
@@ -54,7 +55,7 @@ pub(super) async fn of_service(
             by_priority.entry(srv.priority).or_default().push((srv.target.clone(), srv.port));
         }
     }
-    let mut failure = Fault::from("the service has no target");
+    let (mut failure, mut unanswered) = (Fault::from("the service has no target"), Vec::new());
     let (until, priorities) = (Instant::now() + patience, by_priority.len());
     for (tried, targets) in by_priority.into_values().enumerate() {
         let (targets, left_out) = lowest(targets);
@@ -65,11 +66,13 @@ pub(super) async fn of_service(
             match result {
                 Ok(ips) => {
                     ttl = ttl.min(ips.holds);
+                    unanswered.extend(ips.unanswered(&host));
                     all.push(Part { host, port, ips: ips.all });
                 }
                 Err(Nothing { why, is_denied }) => {
                     if !is_denied {
                         ttl = ttl.min(AGAIN);
+                        unanswered.push(Unanswered { what: format!("target {host}"), why: why.clone() });
                     }
                     failure = match why {
                         Fault::OfName(why) => Fault::OfName(format!("target {host}: {why}")),
@@ -79,7 +82,7 @@ pub(super) async fn of_service(
             }
         }
         if !all.is_empty() {
-            return Ok(Parts { all, ttl, left_out });
+            return Ok(Parts { all, ttl, left_out, unanswered });
         }
     }
     Err(failure)

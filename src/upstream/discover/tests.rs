@@ -371,6 +371,30 @@ async fn again(names: &Names, address: &Address, came: &mut Came) -> Vec<String>
     found.addresses.iter().map(ToString::to_string).collect()
 }
 
+fn not_answered(found: &Found) -> Vec<&str> {
+    found.unanswered.iter().map(|it| &*it.what).collect()
+}
+
+#[test]
+fn what_is_not_answered_is_said_once_for_each_reason() {
+    let of = |what: &str, why: &str| Unanswered { what: what.to_owned(), why: why.into() };
+    let (one, two, three) = (of("one", "refused"), of("two", "refused"), of("three", "late"));
+    let reasons = vec![Fault::from("refused"), Fault::from("late")];
+    let all = vec![one.clone(), two, three.clone()];
+    assert_eq!(news(all.clone(), &[]), (vec![one, three.clone()], reasons.clone()));
+    assert_eq!(news(all.clone(), &[Fault::from("refused")]), (vec![three], reasons.clone()));
+    assert_eq!(news(all, &reasons), (vec![], reasons));
+    // They are kept with the name, and forgotten when all is answered.
+    let followed = followed_alone(&backend(host("app.test")));
+    let found = |unanswered| {
+        let addresses = vec![([192, 0, 2, 1], 80).into()];
+        followed.found(Found { addresses, ttl: TTL_MOST, left_out: 0, unanswered }, &nobody());
+        followed.known().unanswered.clone()
+    };
+    assert_eq!(found(vec![of("one", "refused")]), [Fault::from("refused")]);
+    assert!(found(vec![]).is_empty());
+}
+
 #[tokio::test]
 async fn a_family_that_fails_leaves_its_addresses() {
     with_zone(async |zone, names| {
@@ -390,7 +414,9 @@ async fn a_family_that_fails_leaves_its_addresses() {
         zone.fail(&[("app.test.", AAAA)]);
         zone.set_a("app.test.", 30, &[[192, 0, 2, 2]]);
         assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.2:80", "[2001:db8::1]:80"]);
-        assert_eq!(names.lookup_again(&app, &mut came).await.unwrap().ttl, Duration::from_secs(5));
+        let found = names.lookup_again(&app, &mut came).await.unwrap();
+        assert_eq!(found.ttl, Duration::from_secs(5));
+        assert_eq!(not_answered(&found), ["AAAA of app.test"]);
         zone.fail(&[("app.test.", A)]);
         set_v6(2);
         assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.2:80", "[2001:db8::2]:80"]);
@@ -399,7 +425,8 @@ async fn a_family_that_fails_leaves_its_addresses() {
         zone.set("app.test.", AAAA, []);
         assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.2:80"]);
         zone.fail(&[("app.test.", AAAA)]);
-        assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.2:80"]);
+        let found = names.lookup_again(&app, &mut came).await.unwrap();
+        assert_eq!((found.addresses.len(), found.unanswered), (1, vec![]));
     })
     .await;
 }
@@ -458,6 +485,7 @@ async fn a_target_that_fails_for_a_moment_stays() {
         // Nothing is known of it yet.
         zone.fail(&[("one.test.", A), ("one.test.", AAAA)]);
         let ttl = async || names.lookup(&service).await.unwrap().ttl;
+        assert_eq!(not_answered(&names.lookup(&service).await.unwrap()), ["target one.test."]);
         assert_eq!(again(&names, &service, &mut came).await, ["192.0.2.2:82"]);
         assert_eq!(ttl().await, Duration::from_secs(5), "it is asked for again soon");
         zone.fail(&[]);
@@ -466,6 +494,8 @@ async fn a_target_that_fails_for_a_moment_stays() {
         for failing in [&[("one.test.", A), ("one.test.", AAAA)][..], &[("one.test.", A)]] {
             zone.fail(failing);
             assert_eq!(again(&names, &service, &mut came).await, ["192.0.2.1:81", "192.0.2.2:82"]);
+            let found = names.lookup_again(&service, &mut came).await.unwrap();
+            assert_eq!(not_answered(&found), ["A of one.test."]);
         }
         zone.fail(&[]);
         zone.records.lock().unwrap().remove(&("one.test.".to_owned(), A));
@@ -536,7 +566,7 @@ fn what_is_too_much_for_one_backend_is_left_out() {
     let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 80));
     let addresses: Vec<_> = std::iter::once(v6).chain(v4).collect();
     let backend = backend(host("app.test"));
-    let found = Found { addresses, ttl: TTL_MOST, left_out: 2 };
+    let found = Found { addresses, ttl: TTL_MOST, left_out: 2, unanswered: Vec::new() };
     let followed = followed_alone(&backend);
     followed.found(found, &nobody());
     let resolved = resolved(&backend);
@@ -550,7 +580,7 @@ async fn the_hosts_file_comes_first_and_reasons_are_plain() {
         zone.set_a("filed.test.", 5, &[[198, 51, 100, 1]]);
         let found = names.lookup(&host("filed.test")).await.unwrap();
         let addresses = vec![([192, 0, 2, 9], 80).into()];
-        assert_eq!(found, Found { addresses, ttl: TTL_MOST, left_out: 0 });
+        assert_eq!(found, Found { addresses, ttl: TTL_MOST, left_out: 0, unanswered: Vec::new() });
         assert_eq!(zone.asked.load(Relaxed), 0);
         assert_eq!(names.lookup(&host("gone.test")).await, Err("there is no such name".into()));
         zone.set("mail.test.", RecordType::MX, []);
