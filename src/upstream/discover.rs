@@ -212,7 +212,11 @@ impl Followed {
         let left_out = left_out + more;
         if left_out > known.left_out {
             let name = &self.address;
-            tracing::warn!(backend = self.name, left_out, "{name} has more than {SERVERS_MOST} addresses");
+            tracing::warn!(
+                backend = self.name,
+                left_out,
+                "{name} has more than {SERVERS_MOST} addresses or targets"
+            );
         }
         known.left_out = left_out;
         known.has_no_socket = false;

@@ -18,7 +18,7 @@ section! {
     pub struct BackendConf {
         /// The backend's name; empty = its address.
         pub name: String = "";
-        /// `host:port`, `unix:/run/app.sock` or `srv:_http._tcp.app.example.com`. Names are resolved again while running.
+        /// `host:port`, `unix:/run/app.sock` or `srv:_http._tcp.app.example.com`. Names are resolved again while running. An SRV name is one backend: of the best priority that resolves at most 64 targets are taken, and at most 64 of all their addresses of each family.
         pub address: Address;
         /// Whether each address that a host name resolves to becomes a separate backend, named `NAME@ADDRESS`, with its own health, counts and limits.
         pub addresses: NameAddresses = "each";
@@ -88,7 +88,7 @@ choice! {
     pub enum NameAddresses {
         /// One backend per address, 64 at most. A name with at most one IPv4 and one IPv6 address counts as one server, and so one backend; otherwise only the family with more addresses is used (IPv4 if equal).
         Each = "each",
-        /// One backend for all addresses: each connection uses the first that answers (Happy Eyeballs, RFC 8305).
+        /// One backend for all addresses: each connection uses the first that answers (Happy Eyeballs, RFC 8305); 64 of each family at most.
         One = "one",
     }
 }
