@@ -19,7 +19,6 @@ use super::{
     verdict,
 };
 use crate::{
-    boxed,
     error::{Kind, Result},
     exchange::{Bond, BoundConnection, Downstream, grpc},
     fields::{ConnectionOptions, Fields, Known},
@@ -121,8 +120,8 @@ impl UpstreamResponse {
         let Answered { body, switched, options } = answered;
         clean(head, &options, switched.is_some());
         let (ahead, awaits_client) = (None, false);
-        let parts = || Parts { permit, body, upload, switched, owner, ahead, awaits_client, judged };
-        let new = Self(boxed::new(parts));
+        let new =
+            Self(Box::new(Parts { permit, body, upload, switched, owner, ahead, awaits_client, judged }));
         if new.length() == BodyLength::Known(0) {
             new.0.came_whole();
         }
