@@ -73,8 +73,16 @@ impl TakeOver {
                             shared.registry.commands.take_over(at(&known, "changes"), Moment::now());
                         }
                     };
-                    let waits = before.hands_cluster;
-                    answer(before.voice.into(), waits, &mailboxes, (held, datagrams), begin).await;
+                    let (waits, pid, promised) =
+                        (before.hands_cluster, before.pid, HandedOver::promised(&before));
+                    let has_datagrams = datagrams.iter().any(|change| !change.open.is_empty());
+                    let came = answer(before.voice.into(), waits, &mailboxes, (held, datagrams), begin).await;
+                    if let Some(lost) = came.lost(promised, has_datagrams) {
+                        tracing::warn!(
+                            pid,
+                            "the previous program ended before it had handed everything over{lost}"
+                        );
+                    }
                     shared.registry.changes.leave_to(Maker::Own);
                 }
             }
@@ -97,6 +105,37 @@ impl TakeOver {
     }
 }
 
+/// What the program before has handed over of what goes over last, in this order. One that was killed comes to no end, and
+/// nothing else tells it from one that let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum HandedOver {
+    /// What it handed over at first.
+    Nothing,
+    /// The sessions of datagrams too.
+    Sessions,
+    /// And what the cluster's node was, with which it ends.
+    Everything,
+}
+
+impl HandedOver {
+    /// What a program of that version hands over before it lets go.
+    fn promised(before: &Predecessor) -> Self {
+        match (before.hands_cluster, before.hands_sessions) {
+            (true, _) => Self::Everything,
+            (false, true) => Self::Sessions,
+            (false, false) => Self::Nothing,
+        }
+    }
+
+    /// What people are told of the end of a program that came so far; nothing where that is what it promised.
+    fn lost(self, promised: Self, has_datagrams: bool) -> Option<&'static str> {
+        (self < promised).then_some(match self {
+            Self::Nothing if has_datagrams => "; its datagram sessions are lost",
+            Self::Nothing | Self::Sessions | Self::Everything => "",
+        })
+    }
+}
+
 /// Writes the last good copy; false where that cannot be done.
 async fn keep(copy: Option<KeptCopy>) -> bool {
     let Some(copy) = copy else { return true };
@@ -104,16 +143,18 @@ async fn keep(copy: Option<KeptCopy>) -> bool {
     written.inspect_err(|error| tracing::error!("{error}")).is_ok()
 }
 
-/// Answers until the program before is gone. `begin` is told what the cluster's node was, where that program says so, and
-/// at the latest at the end.
+/// Answers until the program before is gone, and gives how far that one came. `begin` is told what the cluster's node was,
+/// where that program says so, and at the latest at the end.
 async fn answer(
     pipe: std::os::unix::net::UnixStream,
     hands_cluster: bool,
     mailboxes: &Mailboxes,
     (held, mut datagrams): (Vec<Change>, Vec<Change>),
     mut begin: impl FnMut(Option<Value>),
-) {
-    if let Err(error) = converse(pipe, hands_cluster, mailboxes, &mut datagrams, &mut begin).await {
+) -> HandedOver {
+    let mut came = HandedOver::Nothing;
+    let conversed = converse(pipe, hands_cluster, mailboxes, &mut datagrams, (&mut begin, &mut came)).await;
+    if let Err(error) = conversed {
         tracing::debug!("the previous program is gone: {error}");
     }
     begin(None);
@@ -124,6 +165,7 @@ async fn answer(
     }
     // The sockets are the same ones: where that program was killed while it held clients back, the kernel still does.
     yielding::end(mailboxes);
+    came
 }
 
 async fn converse(
@@ -131,10 +173,10 @@ async fn converse(
     hands_cluster: bool,
     mailboxes: &Mailboxes,
     datagrams: &mut Vec<Change>,
-    begin: &mut impl FnMut(Option<Value>),
+    (begin, came): (&mut impl FnMut(Option<Value>), &mut HandedOver),
 ) -> io::Result<()> {
     stream.set_nonblocking(true)?;
-    let own = stream.try_clone()?;
+    let own = Arc::new(stream.try_clone()?);
     let (questions, mut answers) = UnixStream::from_std(stream)?.into_split();
     let mut questions = BufReader::new(questions.take(MOST));
     let mut question = Vec::new();
@@ -156,8 +198,16 @@ async fn converse(
             answers.write_all(line.as_bytes()).await?;
         } else if question == TAKE_SESSIONS {
             // Nothing comes before it is answered, so that nothing was read that is not a line.
-            let taken = predecessor_sessions::take(own.try_clone()?, mailboxes, std::mem::take(datagrams));
-            if let Err(error) = taken.await {
+            let taken = predecessor_sessions::take(own.clone(), mailboxes, std::mem::take(datagrams)).await;
+            let told = match taken {
+                Ok(count) => {
+                    // They are here, also where that program does not hear of it any more.
+                    *came = HandedOver::Sessions;
+                    predecessor_sessions::say(own.clone(), count).await
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = told {
                 // That program goes on, with its role, and ends this one: until it is gone nothing else begins.
                 own.set_nonblocking(true)?;
                 answers.shutdown().await?;
@@ -167,6 +217,7 @@ async fn converse(
             limit = hands_cluster.then_some(LEAVING);
         } else if let Some(last) = taken_cluster(&question) {
             begin(Some(last));
+            *came = HandedOver::Everything;
             limit = None;
         }
         question.clear();
@@ -245,6 +296,34 @@ mod tests {
         assert_eq!(told(&[workers], false), []);
     }
 
+    /// How far the program before came that says this, and then is gone.
+    fn came(said: &str) -> HandedOver {
+        LocalRuntime::new().unwrap().block_on(async {
+            let (mut before, own) = std::os::unix::net::UnixStream::pair().unwrap();
+            before.write_all(said.as_bytes()).unwrap();
+            drop(before);
+            answer(own, true, &Mailboxes::new(Vec::new()), (Vec::new(), Vec::new()), |_| ()).await
+        })
+    }
+
+    /// One that was killed during the proof was followed as if it had let go, and nobody was told that its sessions are lost.
+    #[test]
+    fn end_of_the_program_before_is_told_from_its_death() {
+        let last = handover::take_cluster(&json!({"groups": []}));
+        assert_eq!(came(&last), HandedOver::Everything);
+        for broken_off in ["", "{\"ask\":", last.trim_end().split_at(9).0] {
+            assert_eq!(came(broken_off), HandedOver::Nothing, "{broken_off}");
+        }
+        let [nothing, sessions, everything] =
+            [HandedOver::Nothing, HandedOver::Sessions, HandedOver::Everything];
+        assert!(nothing.lost(everything, true).unwrap().contains("datagram sessions are lost"));
+        assert_eq!(nothing.lost(everything, false), Some(""));
+        assert_eq!(sessions.lost(everything, true), Some(""));
+        // Older versions do not say when they have come to their end.
+        assert_eq!([sessions.lost(sessions, true), nothing.lost(nothing, true)], [None; 2]);
+        assert_eq!(everything.lost(everything, true), None);
+    }
+
     #[test]
     fn program_that_does_not_leave_is_waited_for_so_long() {
         let (before, own) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -260,15 +339,14 @@ mod tests {
             let (tell, mut told) = unbounded_channel();
             let mailboxes = Mailboxes::new(Vec::new());
             let begin = move |last| tell.send(last).unwrap();
-            let answering = spawn_local(async move {
-                answer(own, true, &mailboxes, (Vec::new(), Vec::new()), begin).await;
-            });
+            let held = (Vec::new(), Vec::new());
+            let answering = spawn_local(async move { answer(own, true, &mailboxes, held, begin).await });
             let before = spawn_blocking(move || hands_over.join().unwrap()).await.unwrap();
             assert!(told.try_recv().is_err());
             tokio::time::pause();
             assert_eq!(told.recv().await, Some(None));
             drop(before);
-            answering.await.unwrap();
+            assert_eq!(answering.await.unwrap(), HandedOver::Sessions);
         });
     }
 

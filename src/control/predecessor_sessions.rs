@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     os::unix::net::UnixStream,
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,9 +20,14 @@ use crate::{
 /// How long a worker may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Takes them over, and has each worker read its sockets of datagrams. `pipe` is a descriptor of the conversation's own.
-pub(super) async fn take(pipe: UnixStream, mailboxes: &Mailboxes, datagrams: Vec<Change>) -> io::Result<()> {
-    let all = receive(pipe.try_clone()?, mailboxes.workers()).await;
+/// Takes them over, and has each worker read its sockets of datagrams; gives how many go on here. `pipe` is the
+/// conversation's.
+pub(super) async fn take(
+    pipe: Arc<UnixStream>,
+    mailboxes: &Mailboxes,
+    datagrams: Vec<Change>,
+) -> io::Result<usize> {
+    let all = receive(pipe, mailboxes.workers()).await;
     let (all, result) = match all {
         Ok(all) => (all, Ok(())),
         // Whoever comes begins anew.
@@ -38,15 +44,14 @@ pub(super) async fn take(pipe: UnixStream, mailboxes: &Mailboxes, datagrams: Vec
             taken += count;
         }
     }
-    result?;
-    say(pipe, taken).await
+    result.map(|()| taken)
 }
 
 /// Of each worker here what comes for it, until the last.
-async fn receive(pipe: UnixStream, workers: usize) -> io::Result<Vec<Vec<Handed>>> {
+async fn receive(pipe: Arc<UnixStream>, workers: usize) -> io::Result<Vec<Vec<Handed>>> {
     let received = spawn_blocking(move || {
         pipe.set_nonblocking(false)?;
-        (&pipe).write_all(b"{\"takes\":true}\n")?;
+        (&*pipe).write_all(b"{\"takes\":true}\n")?;
         let mut all: Vec<Vec<Handed>> = (0..workers).map(|_| Vec::new()).collect();
         loop {
             let (message, sockets) = handover::receive(&pipe)?;
@@ -60,16 +65,17 @@ async fn receive(pipe: UnixStream, workers: usize) -> io::Result<Vec<Vec<Handed>
             if let Some(own) = own {
                 own.extend(facts.into_iter().zip(sockets).map(|(facts, socket)| Handed { facts, socket }));
             }
-            (&pipe).write_all(format!("{{\"sessions\":{count}}}\n").as_bytes())?;
+            (&*pipe).write_all(format!("{{\"sessions\":{count}}}\n").as_bytes())?;
         }
     });
     received.await.map_err(io::Error::other)?
 }
 
-async fn say(pipe: UnixStream, taken: usize) -> io::Result<()> {
+/// Tells the program before how many go on, by which it lets go of them. `pipe` is as in [`take`], and blocks no more.
+pub(super) async fn say(pipe: Arc<UnixStream>, taken: usize) -> io::Result<()> {
     let said = spawn_blocking(move || {
         let line = format!("{{\"sessions\":{taken}}}\n");
-        let said = (&pipe).write_all(line.as_bytes());
+        let said = (&*pipe).write_all(line.as_bytes());
         pipe.set_nonblocking(true)?;
         said
     });

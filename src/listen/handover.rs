@@ -103,6 +103,8 @@ pub const HANDOVER: &str = "POINTSMAN_HANDOVER";
 pub struct Predecessor {
     /// To answer it with.
     pub voice: ReadyPipe,
+    /// Its process, for people.
+    pub pid: Option<u64>,
     /// Its sockets.
     pub sockets: Vec<Handed>,
     /// The sockets of its admin endpoint.
@@ -149,6 +151,7 @@ impl Predecessor {
             Each { whole: handed(at(&message, "admin")), metrics: handed(at(&message, "admin_metrics")) };
         Ok(Some(Self {
             voice: ReadyPipe(stream),
+            pid: at(&message, "pid").as_u64(),
             sockets: listeners,
             admin,
             state: at(&message, "state").clone(),
