@@ -3,6 +3,8 @@
 //! ([decision 023](../../docs/decisions/023-upgrade-proof.md)).
 
 use std::{
+    io::{ErrorKind, Read},
+    os::unix::net::UnixStream,
     process::Child,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -35,11 +37,13 @@ impl State {
         matches!(child.try_wait(), Ok(None)).then_some(child)
     }
 
-    fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+    /// Kills it and takes it out, to be waited for without the lock: the control loop takes that, and the kernel may take its
+    /// time.
+    #[must_use]
+    fn kill(&mut self) -> Option<Child> {
+        let mut child = self.child.take()?;
+        let _ = child.kill();
+        Some(child)
     }
 }
 
@@ -49,13 +53,13 @@ impl Successor {
         let mut state = self.lock();
         let pid = child.id();
         state.child = Some(child);
-        match state.is_stopping {
-            true => {
-                state.kill();
-                Err("this program was told to stop".to_owned())
-            }
-            false => Ok(pid),
+        if !state.is_stopping {
+            return Ok(pid);
         }
+        let killed = state.kill();
+        drop(state);
+        wait(killed);
+        Err("this program was told to stop".to_owned())
     }
 
     /// How it ended, if it did a moment ago. Blocks.
@@ -82,12 +86,20 @@ impl Successor {
         }
     }
 
-    /// It does not take over, and is ended; unless it is ending by itself, since the service stops.
+    /// It does not take over, and is ended; unless it is ending by itself, since the service stops. Blocks.
     pub(super) fn refuse(&self) {
         let mut state = self.lock();
-        if !state.is_stopping {
-            state.kill();
-        }
+        let killed = if state.is_stopping { None } else { state.kill() };
+        drop(state);
+        wait(killed);
+    }
+
+    /// The same; gives how it ended, if it did by itself a moment ago. `pipe` is the way to it. Blocks.
+    pub(super) fn refuse_ended(&self, pipe: &UnixStream) -> Option<String> {
+        // First, since nothing is known any more of the end of one that was refused. One that lives may serve already.
+        let ended = is_closed(pipe).then(|| self.ended()).flatten();
+        self.refuse();
+        ended
     }
 
     /// It is the service now, and nothing of this program.
@@ -111,5 +123,63 @@ impl Successor {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the other end of a connection over which nothing else is to be read is closed.
+fn is_closed(mut pipe: &UnixStream) -> bool {
+    let read = pipe.set_nonblocking(true).and_then(|()| pipe.read(&mut [0; 1024]));
+    match read {
+        Ok(count) => count == 0,
+        // Where it left something unread it is a reset.
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    }
+}
+
+/// Waits for the end of one that was killed. Blocks.
+fn wait(killed: Option<Child>) {
+    // It is gone, or somebody else has waited for it.
+    let _ = killed.map(|mut child| child.wait());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn begun(script: &str) -> Successor {
+        let successor = Successor::default();
+        let mut shell = Command::new("sh");
+        // One that reads goes on for as long as nothing comes.
+        let child = shell.args(["-c", script]).stdin(Stdio::piped()).spawn().unwrap();
+        successor.begin(child).unwrap();
+        successor
+    }
+
+    /// It was refused first and asked then, which took half a second and gave nothing.
+    #[test]
+    fn refused_one_is_asked_first_how_it_ended() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let successor = begun("read line");
+        assert_eq!(successor.refuse_ended(&ours), None, "it ended by no will of its own");
+        assert!(successor.has_ended());
+        let successor = begun("exit 7");
+        drop(theirs);
+        while !successor.has_ended() {
+            std::thread::yield_now();
+        }
+        let told = successor.refuse_ended(&ours);
+        assert!(told.as_deref().is_some_and(|told| told.contains("exit status: 7")), "{told:?}");
+        assert!(successor.ended().is_none(), "nothing is known of it any more");
+    }
+
+    #[test]
+    fn one_that_was_killed_is_waited_for_without_the_lock() {
+        let successor = begun("read line");
+        let killed = successor.lock().kill();
+        assert!(successor.has_ended(), "nothing of it counts");
+        successor.stop();
+        wait(killed);
     }
 }

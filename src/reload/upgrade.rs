@@ -72,8 +72,10 @@ impl Engine {
         if let Ok(started) = &result
             && let Err(why) = self.hand_last(started).await
         {
-            self.successor.refuse();
-            result = Err(self.successor.ended().unwrap_or(why));
+            let (next, pipe) = (self.successor.clone(), started.pipe.clone());
+            // Both wait for a process, which the control loop must not. It is ended before its connection is.
+            let ended = spawn_blocking(move || next.refuse_ended(&pipe)).await;
+            result = Err(ended.ok().flatten().unwrap_or(why));
         }
         let result = result.map(|started| started.pid);
         result.map_err(|why| {
