@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::oneshot, task::spawn_blocking, time::timeout};
+use tokio::{
+    sync::oneshot,
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     l4::udp::Handed,
@@ -17,7 +21,7 @@ use crate::{
     },
 };
 
-/// How long a worker may take.
+/// How long the workers may take, all of them together: the program before waits longer than that for the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Takes them over, and has each worker read its sockets of datagrams; gives how many go on here. `pipe` is the
@@ -33,15 +37,27 @@ pub(super) async fn take(
         // Whoever comes begins anew.
         Err(error) => (Vec::new(), Err(error)),
     };
-    let mut taken = 0;
     let mut all = all.into_iter();
-    for (worker, change) in datagrams.into_iter().enumerate() {
+    let send = |(worker, change)| {
         let (answer, answered) = oneshot::channel();
         let message = Message::TakeOver(change, all.next().unwrap_or_default(), answer);
         // A worker ends only with the program.
         let _ = mailboxes.send(worker, message);
-        if let Ok(Ok(count)) = timeout(PATIENCE, answered).await {
-            taken += count;
+        answered
+    };
+    // All at once: the program before does not wait longer because there are many.
+    let asked: Vec<_> = datagrams.into_iter().enumerate().map(send).collect();
+    let (mut taken, end) = (0, Instant::now() + PATIENCE);
+    for (worker, answered) in asked.into_iter().enumerate() {
+        match timeout_at(end, answered).await {
+            Ok(Ok(count)) => taken += count,
+            // It may begin with them yet; the program before is told of what is certain.
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!(
+                    worker,
+                    "a worker takes long to begin with its datagram sessions, which count as lost"
+                );
+            }
         }
     }
     result.map(|()| taken)
@@ -80,4 +96,28 @@ pub(super) async fn say(pipe: Arc<UnixStream>, taken: usize) -> io::Result<()> {
         said
     });
     said.await.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    /// One after another had five seconds each, and the program before waits ten for all.
+    #[tokio::test(start_paused = true)]
+    async fn workers_that_hang_are_waited_for_at_the_same_time() {
+        let (before, own) = UnixStream::pair().unwrap();
+        handover::send(&before, &json!({"last": true}), &[]).unwrap();
+        let (senders, mut received): (Vec<_>, Vec<_>) = (0..4).map(|_| unbounded_channel()).unzip();
+        let datagrams = (0..4).map(|_| Change::default()).collect();
+        let begun = Instant::now();
+        let taken = take(Arc::new(own), &Mailboxes::new(senders), datagrams).await;
+        assert_eq!(taken.unwrap(), 0);
+        assert!(begun.elapsed() < PATIENCE + Duration::from_secs(1), "{:?}", begun.elapsed());
+        for received in &mut received {
+            assert!(matches!(received.try_recv(), Ok(Message::TakeOver(..))));
+        }
+    }
 }
