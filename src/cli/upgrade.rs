@@ -15,9 +15,10 @@ use super::{
     admin::{Question, Running},
     print,
 };
+use crate::reload::upgrade::LONGEST;
 
-/// The running program gives the next one a minute.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Longer than the running program may take; a reload that goes on there comes first.
+const PATIENCE: Duration = LONGEST.saturating_add(Duration::from_secs(20));
 
 /// Asks for it, waits until the next program serves, and prints its process.
 pub(super) fn upgrade(running: &Running) -> Status {

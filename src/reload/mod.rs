@@ -7,6 +7,7 @@
 //!
 //! Previous stop: `control`, which runs the [`engine::Engine`]. Next stop: each worker's mailbox.
 
+mod answers;
 mod attempt;
 mod behind;
 pub mod edit;

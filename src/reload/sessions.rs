@@ -5,13 +5,13 @@
 //! the sockets that both have. If it does not come to an end, this program goes on with all of them.
 
 use std::{
-    io::{self, BufRead, BufReader, Write},
+    io::{self, Write},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
     },
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use super::answers::Answers;
 use crate::{
     l4::udp::{Handed, HandedSessions},
     listen::{
@@ -38,10 +39,15 @@ const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long a worker, or the next program, may take for a batch.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long all of it may take, however many batches there are: meanwhile nobody reads a datagram. One of these may hang for
+/// as long as it may, and there is time for a hundred thousand sessions.
+pub(super) const LONGEST: Duration = Duration::from_secs(20);
 
 /// Hands all sessions over. The error is for people.
 pub(super) async fn hand_over(mailboxes: &Mailboxes, pipe: Arc<UnixStream>) -> Result<(), String> {
-    let result = all(mailboxes, pipe).await;
+    // What is under way then ends with the next program, and that before the connection to it.
+    let result = timeout(LONGEST, all(mailboxes, pipe)).await;
+    let result = result.unwrap_or_else(|_| Err(io::Error::other(format!("not all within {LONGEST:?}"))));
     for worker in 0..mailboxes.workers() {
         // A worker ends only with the program.
         let _ = mailboxes.send(worker, Message::HandedOver(result.is_ok()));
@@ -119,14 +125,12 @@ async fn say(
 ) -> io::Result<Value> {
     let pipe = pipe.clone();
     let said = spawn_blocking(move || {
-        pipe.set_read_timeout(Some(PATIENCE))?;
         pipe.set_write_timeout(Some(PATIENCE))?;
         what(&pipe)?;
-        let mut line = String::new();
         // It answers what it is asked, and says nothing else: nothing of what comes later is read with it.
-        match BufReader::new(&*pipe).read_line(&mut line)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => serde_json::from_str(&line).map_err(io::Error::other),
+        match Answers::of(&pipe).next(Instant::now() + PATIENCE)? {
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(line) => serde_json::from_str(&line).map_err(io::Error::other),
         }
     });
     said.await.map_err(io::Error::other)?
@@ -141,7 +145,10 @@ async fn ask(mailboxes: &Mailboxes, worker: usize) -> io::Result<HandedSessions>
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
+    use std::{
+        io::{BufRead, BufReader},
+        thread,
+    };
 
     use tokio::{sync::mpsc::unbounded_channel, time::Instant};
 
@@ -198,5 +205,47 @@ mod tests {
         let (counts, took) = handed(&[(1, 7), (0, 7)]).await;
         assert_eq!((counts.handed, counts.taken, counts.left), (1, 1, 7));
         assert_eq!(took, TRIES * PAUSE);
+    }
+    /// The next program: acknowledges whatever comes, until nothing does.
+    fn acknowledge(pipe: &UnixStream) {
+        let mut line = String::new();
+        BufReader::new(pipe).read_line(&mut line).unwrap();
+        while (&*pipe).write_all(b"{\"sessions\":1}\n").is_ok() && handover::receive(pipe).is_ok() {}
+    }
+
+    /// Each batch is within its time, and the sum of them was not limited.
+    #[tokio::test(start_paused = true)]
+    async fn slow_batches_have_one_end_together() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let next = thread::spawn(move || acknowledge(&theirs));
+        let (sender, mut mailbox) = unbounded_channel();
+        let (mailboxes, begun) = (Mailboxes::new(vec![sender]), Instant::now());
+        let worker = async {
+            let mut batches = 0;
+            loop {
+                match mailbox.recv().await {
+                    Some(Message::Hand(_, answer)) => {
+                        sleep(PATIENCE - Duration::from_secs(1)).await;
+                        batches += 1;
+                        let socket = || UnixStream::pair().unwrap().0.into();
+                        let one = || Handed { facts: json!({}), socket: socket() };
+                        let sessions = (batches <= 5).then(one).into_iter().collect();
+                        // It may be too late.
+                        let _ = answer.send(HandedSessions { sessions, left: 0 });
+                    }
+                    Some(Message::HandedOver(is_taken)) => return is_taken,
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        let handing = async {
+            let result = hand_over(&mailboxes, Arc::new(ours)).await;
+            (result, begun.elapsed())
+        };
+        let ((result, took), is_taken) = tokio::join!(handing, worker);
+        assert!(result.unwrap_err().contains("not all within"));
+        assert!(took >= LONGEST && took < LONGEST + Duration::from_secs(1), "{took:?}");
+        assert!(!is_taken, "the worker goes on with all of them");
+        next.join().unwrap();
     }
 }

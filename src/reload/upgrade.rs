@@ -7,7 +7,7 @@
 //! over last.
 
 use std::{
-    io::{self, BufRead, BufReader, Write},
+    io::{self, ErrorKind, Write},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
@@ -15,14 +15,14 @@ use std::{
     path::Path,
     process::{Child, Command},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 pub use super::origin::Origin;
-use super::{engine::Engine, handover_state, sessions, successor::Successor};
+use super::{answers::Answers, engine::Engine, handover_state, sessions, successor::Successor};
 use crate::{
     listen::{
         admin_sockets::Held,
@@ -36,12 +36,21 @@ use crate::{
     },
 };
 
-/// How long the next program may take until it serves.
+/// How long all of it may take, where each part takes its longest: who asks for it waits longer than that.
+pub const LONGEST: Duration = PATIENCE
+    .saturating_add(PROOF)
+    .saturating_add(SETTLED)
+    .saturating_add(sessions::LONGEST)
+    .saturating_add(ROLE);
+
+/// How long the next program may take until it serves, from when it is started.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long its workers may take to answer when it says that it serves.
 const PROOF: Duration = Duration::from_secs(10);
 /// How long it must live after that.
 const SETTLED: Duration = Duration::from_secs(2);
+/// How long it may take to be told the role in the cluster, which the node has left before within its own limit.
+const ROLE: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Starts the next program and hands over. Gives its process once it serves.
@@ -109,7 +118,7 @@ impl Engine {
             state.insert("changes".into(), changes);
             let (pipe, line) = (started.pipe.clone(), handover::take_cluster(&Value::Object(state)));
             let said = spawn_blocking(move || {
-                pipe.set_write_timeout(Some(PROOF))?;
+                pipe.set_write_timeout(Some(ROLE))?;
                 (&*pipe).write_all(line.as_bytes())
             });
             if let Err(error) = said.await.map_err(io::Error::other).flatten() {
@@ -197,16 +206,20 @@ fn start(origin: &Origin, given: &Given, next: &Successor) -> Result<Started, St
 /// Hands over to the program and waits until it serves. The error is for people. Blocks.
 fn prove(ours: &Arc<UnixStream>, pid: u32, given: &Given, next: &Successor) -> Result<Started, String> {
     let broke = |error: io::Error| format!("it does not accept the handover: {error}");
+    let end = Instant::now() + PATIENCE;
     ours.set_write_timeout(Some(PATIENCE)).map_err(broke)?;
-    ours.set_read_timeout(Some(PATIENCE)).map_err(broke)?;
     let sockets: Vec<BorrowedFd<'_>> = given.sockets.iter().map(AsFd::as_fd).collect();
     handover::send(ours, &given.message, &sockets)
         .map_err(|error| next.ended().unwrap_or_else(|| broke(error)))?;
-    let (mut answers, mut answer) = (BufReader::new(&**ours), String::new());
-    match answers.read_line(&mut answer) {
-        Ok(0) => Err(next.ended().unwrap_or_else(|| "it closed the connection".to_owned())),
-        Err(_) => Err(format!("it sent nothing for {PATIENCE:?}")),
-        Ok(_) => {
+    let mut answers = Answers::of(ours);
+    match answers.next(end) {
+        Ok(None) => Err(next.ended().unwrap_or_else(|| "it closed the connection".to_owned())),
+        Err(error) if error.kind() == ErrorKind::TimedOut => {
+            Err(format!("it did not report within {PATIENCE:?} that it serves"))
+        }
+        // One that ends before it has read all resets the connection.
+        Err(error) => Err(next.ended().unwrap_or_else(|| broke(error))),
+        Ok(Some(answer)) => {
             let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
             match at(&answer, "error").as_str() {
                 None if at(&answer, "ready") == true => {
@@ -230,13 +243,12 @@ fn prove(ours: &Arc<UnixStream>, pid: u32, given: &Given, next: &Successor) -> R
 }
 
 /// Has the next program's workers answer. The error is for people. Blocks.
-fn ask_workers(mut ours: &UnixStream, answers: &mut impl BufRead) -> Result<(), String> {
+fn ask_workers(mut ours: &UnixStream, answers: &mut Answers<'_>) -> Result<(), String> {
     let silent =
         |_: io::Error| format!("it reported that it serves, but its workers did not answer for {PROOF:?}");
-    ours.set_read_timeout(Some(PROOF)).map_err(silent)?;
+    let end = Instant::now() + PROOF;
     ours.write_all(ASK_WORKERS).map_err(silent)?;
-    let mut answer = String::new();
-    answers.read_line(&mut answer).map_err(silent)?;
+    let answer = answers.next(end).map_err(silent)?.unwrap_or_default();
     let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
     let does_serve = at(&answer, "workers") == true;
     does_serve
