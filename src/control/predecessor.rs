@@ -22,7 +22,7 @@ use crate::{
         yielding,
     },
     moment::Moment,
-    reload::{Reloader, engine::Engine},
+    reload::{Reloader, engine::Engine, waiting},
     runtime::{changes::Maker, worker::Shared},
 };
 
@@ -30,6 +30,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the program before may take to leave the cluster once all else is handed over: its own limits are shorter.
 const LEAVING: Duration = Duration::from_secs(10);
+/// After how long without a word from it that is told, each time.
+const SILENCE: Duration = Duration::from_secs(30);
 /// Bytes that are read: two questions, and what a cluster's node is.
 const MOST: u64 = 16 * 1024 * 1024;
 
@@ -134,12 +136,28 @@ impl HandedOver {
             Self::Nothing | Self::Sessions | Self::Everything => "",
         })
     }
+
+    /// What a program that came so far is to do next, for people.
+    fn awaited(self) -> &'static str {
+        match self {
+            Self::Nothing => "to hand its datagram sessions over",
+            Self::Sessions => "to leave the cluster",
+            Self::Everything => "to close the connection",
+        }
+    }
 }
 
 /// Writes the last good copy; false where that cannot be done.
 async fn keep(copy: Option<KeptCopy>) -> bool {
     let Some(copy) = copy else { return true };
-    let written = spawn_blocking(move || copy.write()).await.map_err(|error| error.to_string()).flatten();
+    let slow = |waited: Duration| {
+        let waited = waited.as_secs();
+        tracing::warn!(
+            "writing the last good copy of the configuration has taken {waited} seconds by now: does the disk hang?"
+        );
+    };
+    let written = waiting::telling(spawn_blocking(move || copy.write()), slow).await;
+    let written = written.map_err(|error| error.to_string()).flatten();
     written.inspect_err(|error| tracing::error!("{error}")).is_ok()
 }
 
@@ -183,9 +201,13 @@ async fn converse(
     let mut limit = None;
     loop {
         let read = questions.read_until(b'\n', &mut question);
-        match timeout(limit.unwrap_or(Duration::MAX), read).await {
+        match timeout(limit.unwrap_or(SILENCE), read).await {
             Ok(Ok(0)) => return Ok(()),
             Ok(read) => read?,
+            Err(_) if limit.is_none() => {
+                tracing::warn!("the previous program says nothing: waiting for it {}", came.awaited());
+                continue;
+            }
             Err(_) => {
                 tracing::warn!("the previous program did not leave the cluster within {LEAVING:?}");
                 begin(None);
@@ -277,7 +299,7 @@ mod tests {
                 answering.await.unwrap();
             } else {
                 // Whatever is told without its end.
-                let _ = timeout(LEAVING * 2, answering).await;
+                let _ = timeout(SILENCE * 3, answering).await;
             }
             std::iter::from_fn(|| told.try_recv().ok()).collect()
         })
@@ -293,7 +315,7 @@ mod tests {
         assert_eq!(told(&[&last], true), [Some(state), None]);
         assert_eq!(told(&[workers], true), [None]);
         assert_eq!(told(&[workers, "{\"take\":\"something else\"}\n", "no JSON\n"], true), [None]);
-        assert_eq!(told(&[workers], false), []);
+        assert_eq!(told(&[workers], false), [], "that it is silent says nothing");
     }
 
     /// How far the program before came that says this, and then is gone.

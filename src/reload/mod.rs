@@ -26,6 +26,7 @@ mod sessions;
 pub mod state;
 pub mod successor;
 pub mod upgrade;
+pub mod waiting;
 mod watch;
 pub mod write;
 

@@ -28,6 +28,8 @@ struct State {
     child: Option<Child>,
     /// The service is to end: whatever comes now ends too, in its own time.
     is_stopping: bool,
+    /// What it is to do next, for people; by the thread that proves it, for whoever waits for that.
+    awaited: &'static str,
 }
 
 impl State {
@@ -60,6 +62,16 @@ impl Successor {
         drop(state);
         wait(killed);
         Err("this program was told to stop".to_owned())
+    }
+
+    /// Takes note of what it is to do next, in words that go on from "waiting for the new program".
+    pub(super) fn awaits(&self, what: &'static str) {
+        self.lock().awaited = what;
+    }
+
+    /// What it is to do next.
+    pub(super) fn awaited(&self) -> &'static str {
+        self.lock().awaited
     }
 
     /// How it ended, if it did a moment ago. Blocks.

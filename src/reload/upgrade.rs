@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 pub use super::origin::Origin;
-use super::{answers::Answers, engine::Engine, handover_state, sessions, successor::Successor};
+use super::{answers::Answers, engine::Engine, handover_state, sessions, successor::Successor, waiting};
 use crate::{
     listen::{
         admin_sockets::Held,
@@ -76,7 +76,11 @@ impl Engine {
         })?;
         tracing::info!(program = %origin.program.display(), "upgrading");
         let next = self.successor.clone();
-        let taken = spawn_blocking(move || start(&origin, &given, &next)).await;
+        let slow = |waited: Duration| {
+            let (waited, awaited) = (waited.as_secs(), self.successor.awaited());
+            tracing::warn!("waiting for the new program {awaited}, for {waited} seconds by now");
+        };
+        let taken = waiting::telling(spawn_blocking(move || start(&origin, &given, &next)), slow).await;
         let mut result = taken.unwrap_or_else(|_| Err("handing over panicked, which is a bug".to_owned()));
         if let Ok(started) = &result
             && let Err(why) = self.hand_last(started).await
@@ -197,6 +201,7 @@ struct Started {
 /// Starts the program and waits until it serves. The error is for people. Blocks.
 fn start(origin: &Origin, given: &Given, next: &Successor) -> Result<Started, String> {
     let (ours, theirs) = UnixStream::pair().map_err(|error| format!("no socket pair: {error}"))?;
+    next.awaits("to start");
     let pid = next.begin(spawn(origin, theirs)?)?;
     let ours = Arc::new(ours);
     // It is ended before its connection is: by that it would learn that it is alone.
@@ -208,9 +213,11 @@ fn prove(ours: &Arc<UnixStream>, pid: u32, given: &Given, next: &Successor) -> R
     let broke = |error: io::Error| format!("it does not accept the handover: {error}");
     let end = Instant::now() + PATIENCE;
     ours.set_write_timeout(Some(PATIENCE)).map_err(broke)?;
+    next.awaits("to read what it is handed");
     let sockets: Vec<BorrowedFd<'_>> = given.sockets.iter().map(AsFd::as_fd).collect();
     handover::send(ours, &given.message, &sockets)
         .map_err(|error| next.ended().unwrap_or_else(|| broke(error)))?;
+    next.awaits("to report that it serves");
     let mut answers = Answers::of(ours);
     match answers.next(end) {
         Ok(None) => Err(next.ended().unwrap_or_else(|| "it closed the connection".to_owned())),
@@ -223,6 +230,8 @@ fn prove(ours: &Arc<UnixStream>, pid: u32, given: &Given, next: &Successor) -> R
             let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
             match at(&answer, "error").as_str() {
                 None if at(&answer, "ready") == true => {
+                    tracing::info!(pid, "the new program reports that it serves");
+                    next.awaits("to prove that it serves");
                     // A version before this question was asked does not answer it.
                     if at(&answer, "answers") == true {
                         ask_workers(ours, &mut answers).map_err(|why| next.ended().unwrap_or(why))?;
