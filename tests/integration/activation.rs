@@ -55,7 +55,7 @@ fn early_connections_are_served_by_all_workers_and_after_upgrades() {
     proxy.edit(&text.replace("workers = 2", "workers = 4"));
     proxy.until_logged("takes effect at the next start or upgrade", 1);
     proxy.signal("USR2");
-    eventually("another program took over", || proxy.upgraded().len() == 1);
+    proxy.until_upgraded(1);
     (0..50).for_each(|_| assert_eq!(proxy.get("/").text(), "one"));
 }
 
@@ -81,7 +81,7 @@ fn the_file_of_a_lent_socket_stays() {
         config(&[origin.address()], ADMIN).replacen("127.0.0.1:0", &format!("unix:{}", path.display()), 1);
     let mut proxy = start(&listener, &text, "$$");
     proxy.signal("USR2");
-    eventually("another program took over", || proxy.upgraded().len() == 1);
+    proxy.until_upgraded(1);
     assert!(proxy.wait().success());
     let last = proxy.upgraded()[0];
     proxy.signal("TERM");

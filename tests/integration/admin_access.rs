@@ -261,7 +261,7 @@ fn an_upgrade_hands_the_address_of_metrics_over() {
     let proxy = Proxy::start(&with_metrics(&origin, "address = \"127.0.0.1:0\""));
     let metrics = metrics_address(&proxy, 1);
     proxy.signal("USR2");
-    proxy.until_logged("\"handed over\"", 1);
+    proxy.until_upgraded(1);
     assert_eq!(metrics_address(&proxy, 2), metrics);
     // The program before may be the one that accepts, and is about to end.
     crate::support::eventually("it is served", || {

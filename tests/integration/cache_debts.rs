@@ -174,7 +174,7 @@ fn writes_are_accepted_while_the_next_program_proves_itself() {
         }
         assert_eq!(status, 202, "after {answered:?}");
     }
-    eventually("another program took over", || !proxy.upgraded().is_empty());
+    proxy.until_upgraded(1);
     eventually("it accepts writes too", || put(&mut proxy.connect(), "/a", "last").status == 202);
 }
 
@@ -196,7 +196,7 @@ fn the_next_program_takes_the_journal_over() {
     let mut held = proxy.connect();
     held.send("GET /held HTTP/1.1\r\nHost: test\r\nCopy: slow\r\n\r\n");
     proxy.signal("USR2");
-    eventually("another program took over", || !proxy.upgraded().is_empty());
+    proxy.until_upgraded(1);
     // The old one still delivers: the new one has no journal yet. It accepts connections beside the new one until it
     // has seen that it is relieved, and what it acknowledges then is in the journal.
     let mut refused = put(&mut proxy.connect(), "/b", "too early");

@@ -292,6 +292,7 @@ fn the_next_program_takes_the_disk_over() {
     proxy.get("/a");
     eventually("it is on disk", || metric(&proxy, OBJECTS) == 1);
     proxy.signal("USR2");
+    proxy.until_upgraded(1);
     proxy.until_logged("took over the disk of the cache", 1);
     eventually("it is known", || metric(&proxy, OBJECTS) == 1);
     assert!(status_of(&proxy.get("/a")).starts_with("pointsman; hit"));
@@ -312,6 +313,7 @@ fn what_comes_while_the_program_before_has_the_disk_holds() {
     slow.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
     assert!(slow.until(b"\r\n\r\n").is_some());
     proxy.signal("USR2");
+    proxy.until_upgraded(1);
     proxy.until_logged("draining", 1);
     let generation = || metric(&proxy, "pointsman_config_generation");
     let before = generation();

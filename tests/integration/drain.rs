@@ -8,7 +8,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Client, Origin, Proxy, Reply, eventually, proxy::config};
+use crate::support::{Client, Origin, Proxy, Reply, UPGRADE, eventually, eventually_within, proxy::config};
 
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
 
@@ -194,5 +194,5 @@ fn other_signals_do_not_end_it() {
     proxy.signal("USR2");
     let is_sent = kept.try_send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").is_ok();
     let is_served = is_sent && kept.response("GET").status == 200 && proxy.is_running();
-    eventually("it goes on, or another does", || is_served || !proxy.upgraded().is_empty());
+    eventually_within(UPGRADE, "it goes on, or another does", || is_served || !proxy.upgraded().is_empty());
 }

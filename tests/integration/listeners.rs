@@ -147,7 +147,7 @@ fn all_addresses_of_a_listener_go_to_the_next_program() {
         .collect();
     assert_eq!(tcp.len(), 2);
     proxy.signal("USR2");
-    eventually("another program took over", || proxy.upgraded().len() == 1);
+    proxy.until_upgraded(1);
     let old = format!("/proc/{}/stat", proxy.pid());
     eventually("the old one ends", || fs::read_to_string(&old).is_ok_and(|it| it.contains(") Z ")));
     for address in tcp {

@@ -18,7 +18,9 @@ use std::{
 
 use crate::{
     collapse::cached,
-    support::{Client, Origin, PATIENCE, Proxy, Reply, eventually, proxy::config, write_script},
+    support::{
+        Client, Origin, Proxy, Reply, UPGRADE, eventually, eventually_within, proxy::config, write_script,
+    },
 };
 
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
@@ -27,7 +29,7 @@ const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
 fn upgrade(proxy: &Proxy) {
     let before = proxy.upgraded().len();
     proxy.signal("USR2");
-    eventually("another program took over", || proxy.upgraded().len() > before);
+    proxy.until_upgraded(before + 1);
 }
 
 fn status(proxy: &Proxy) -> serde_json::Value {
@@ -139,7 +141,7 @@ fn a_program_that_cannot_serve_does_not_take_over() {
     proxy.edit("nonsense");
     proxy.until_logged("configuration refused", 1);
     proxy.signal("USR2");
-    proxy.until_logged("the upgrade failed, and this program keeps running", 1);
+    proxy.until_not_upgraded(1);
     assert_eq!(kept.get("/").text(), "one");
     assert_eq!(proxy.get("/").text(), "one");
     assert!(proxy.is_running() && proxy.upgraded().is_empty());
@@ -178,7 +180,7 @@ fn install(program: &Path, script: &str) {
 /// Upgrades to what cannot take over, and sees that this one goes on.
 fn fails(proxy: &mut Proxy, times: usize) {
     proxy.signal("USR2");
-    proxy.until_logged("the upgrade failed, and this program keeps running", times);
+    proxy.until_not_upgraded(times);
     for _ in 0..20 {
         assert_eq!(proxy.get("/").text(), "one");
     }
@@ -255,7 +257,7 @@ fn do_purges_hold(has_disk: bool) -> bool {
         if !proxy.upgraded().is_empty() {
             return false;
         }
-        assert!(begun.elapsed() < PATIENCE, "the upgrade neither failed nor was over");
+        assert!(begun.elapsed() < UPGRADE, "the upgrade neither failed nor was over");
         is_over = proxy.count_logged("the upgrade failed, and this program keeps running") > 0;
         (0..4).for_each(|_| drop(proxy.get("/a")));
         let newest = version.fetch_add(1, Relaxed) + 1;
@@ -313,9 +315,9 @@ fn ends_both_programs() -> bool {
     eventually("the backend is asked", || origin.connections() == 1);
     proxy.signal("USR2");
     // The file of the admin token is made anew by each program that serves; the access of both is the same.
-    proxy.until_logged("listening", 2 * 2);
+    proxy.until_logged_within(UPGRADE, "listening", 2 * 2);
     proxy.signal("TERM");
-    eventually("the new program stops too", || {
+    eventually_within(UPGRADE, "the new program stops too", || {
         proxy.count_logged("the new program stops too") > 0 || !proxy.upgraded().is_empty()
     });
     if !proxy.upgraded().is_empty() {

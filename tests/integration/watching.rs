@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{InTime, Origin, Proxy, eventually, proxy::config, skipped};
+use crate::support::{InTime, Origin, Proxy, UPGRADE, eventually, eventually_within, proxy::config, skipped};
 
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
 
@@ -58,7 +58,7 @@ fn a_pipe_gets_lines_through_an_upgrade_until_closed() {
             && line.contains(" ms, p99 ")
     });
     proxy.signal("USR2");
-    eventually("the next program is seen", || line(&mut lines).contains("generation 2"));
+    eventually_within(UPGRADE, "the next program is seen", || line(&mut lines).contains("generation 2"));
     eventually("and its rates", || line(&mut lines).contains(" requests/s"));
     drop(lines);
     let mut status = None;

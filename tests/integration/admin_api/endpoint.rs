@@ -176,7 +176,7 @@ fn a_unix_socket_passes_to_the_next_program() {
     let admin = format!("[admin]\naddress = \"unix:{}\"\n", socket.display());
     let mut proxy = Proxy::start_in(folder, &config(&[origin.address()], &admin));
     proxy.signal("USR2");
-    eventually("another program took over", || proxy.upgraded().len() == 1);
+    proxy.until_upgraded(1);
     assert!(proxy.wait().success());
     let ask = || {
         let mut stream = UnixStream::connect(&socket).unwrap();

@@ -207,7 +207,7 @@ fn upgrade_of_the_primary_moves_nothing() {
     let Some(lab) = Lab::new() else { return };
     let (mut a, b, observer) = pair(&lab, "");
     a.proxy.signal("USR2");
-    eventually("another program took over", || a.proxy.upgraded().len() == 1);
+    a.proxy.until_upgraded(1);
     a.until("primary", 2);
     assert!(a.proxy.count_logged("taken over from the previous program") > 0);
     assert!(a.proxy.wait().success());

@@ -15,7 +15,7 @@ fn begin_upgrade(node: &Node) {
 }
 
 fn end_upgrade(node: &Node) {
-    eventually("another program took over", || node.proxy.upgraded().len() == 1);
+    node.proxy.until_upgraded(1);
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn upgrade_removes_addresses_that_its_file_has_no_more() {
     install(&program, &text.replace(&old, "address = \"10.7.0.101/24\""));
     let upgrade = |times: usize| {
         a.proxy.signal("USR2");
-        eventually("another program took over", || a.proxy.upgraded().len() == times);
+        a.proxy.until_upgraded(times);
     };
     upgrade(1);
     eventually("one is gone, and another there", || !has(V6) && has("10.7.0.101"));

@@ -253,6 +253,7 @@ fn upgrade_goes_on_as_primary_of_etcd() {
     let first = primary(&nodes);
     let before = fence(&nodes[first]);
     nodes[first].signal("USR2");
+    nodes[first].until_upgraded(1);
     eventually("the next program answers", || {
         cluster(&nodes[first])["groups"][0]["changes"]
             .to_string()
@@ -288,7 +289,7 @@ fn upgrade_goes_on_with_an_election_that_was_won_meanwhile() {
         assert!(tries < 3, "the upgrade is over too early");
     };
     let other = &nodes[1 - first];
-    eventually("another program took over", || other.upgraded().len() == 1);
+    other.until_upgraded(1);
     eventually("it is primary", || is_primary(other));
     // It is logged a moment after it is so.
     other.until_logged("continues from the previous program", 1);

@@ -260,6 +260,7 @@ fn connections_go_on_in_the_next_program() {
     let question = short(&id_of(name), b"?");
     ask(&client(&proxy), &question);
     proxy.signal("USR2");
+    proxy.until_upgraded(1);
     proxy.until_logged("datagram sessions handed over", 1);
     assert_eq!(ask(&own, &question), [name.as_bytes(), &question].concat());
     // From other ports too: the ids went over.

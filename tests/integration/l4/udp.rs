@@ -551,7 +551,7 @@ fn sessions_go_on_over_upgrades_and_lose_nothing() {
     eventually("all have a session", || metric(&proxy, "pointsman_connections{listener=\"web\"}") == 20);
     for round in 1..=upgrades {
         proxy.signal("USR2");
-        eventually("another program took over", || proxy.upgraded().len() == round);
+        proxy.until_upgraded(round);
         proxy.until_logged("datagram sessions handed over", round);
     }
     stop.store(true, Relaxed);
@@ -573,6 +573,7 @@ fn a_session_that_went_over_ends_as_one() {
     let client = connected(&proxy);
     assert_eq!(ask(&client, "a"), "a");
     proxy.signal("USR2");
+    proxy.until_upgraded(1);
     proxy.until_logged("datagram sessions handed over", 1);
     assert_eq!(ask(&client, "b"), "b");
     let line = logged(&proxy, 1).remove(0);

@@ -26,6 +26,10 @@ use std::{
 /// How long anything that must happen may take, on a machine that is busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long an upgrade, or a start, may take: longer than the program before waits for the next one to serve and to prove it.
+/// Where a machine's disk stands still, nobody starts.
+pub const UPGRADE: Duration = Duration::from_secs(75);
+
 /// Waits until `is_so`, looking again and again; panics when it does not come about.
 pub fn eventually(what: &str, is_so: impl FnMut() -> bool) {
     eventually_within(PATIENCE, what, is_so);

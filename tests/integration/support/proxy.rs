@@ -1,7 +1,7 @@
 //! The proxy under test: the real binary, on ports that the kernel picks.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Client, PATIENCE, client, eventually};
+use super::{Client, PATIENCE, UPGRADE, client, eventually, eventually_within};
 
 /// A running proxy; it is stopped when this is dropped.
 pub struct Proxy {
@@ -82,7 +82,7 @@ impl Proxy {
         });
         let mut proxy = Self { child, addresses: HashMap::new(), folder, log, reading };
         // One that fails is known at once; in a network namespace it may wait for the kernel, which takes another one away.
-        let end = Instant::now() + PATIENCE * 3;
+        let end = Instant::now() + UPGRADE;
         while proxy.addresses.len() < expected {
             let left = end.saturating_duration_since(Instant::now());
             let Ok(line) = listening.recv_timeout(left) else {
@@ -148,7 +148,23 @@ impl Proxy {
 
     /// Waits for as many lines as that.
     pub fn until_logged(&self, part: &str, times: usize) {
-        eventually(&format!("{times} × {part} in the log"), || self.count_logged(part) >= times);
+        self.until_logged_within(PATIENCE, part, times);
+    }
+
+    /// The same with a time of its own.
+    pub fn until_logged_within(&self, time: Duration, part: &str, times: usize) {
+        let what = format!("{times} × {part} in the log");
+        eventually_within(time, &what, || self.count_logged(part) >= times);
+    }
+
+    /// Waits until as many programs as that have taken over, one from the other.
+    pub fn until_upgraded(&self, times: usize) {
+        eventually_within(UPGRADE, "another program took over", || self.upgraded().len() >= times);
+    }
+
+    /// Waits until as many upgrades as that have failed.
+    pub fn until_not_upgraded(&self, times: usize) {
+        self.until_logged_within(UPGRADE, "the upgrade failed, and this program keeps running", times);
     }
 
     /// The folder of the configuration.
@@ -256,6 +272,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         if std::thread::panicking() {
             running_in(&self.folder).iter().for_each(|pid| tell_threads(pid));
+            tell_ended(self.pid(), &self.log());
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -314,6 +331,18 @@ fn tell_threads(pid: &str) {
         let read = |name: &str| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
         let state = read("stat").rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('?');
         eprintln!("process {pid}, {}: {state} {}", read("comm").trim(), read("wchan"));
+    }
+}
+
+/// Says which of the processes that take part in upgrades have ended: one that was killed has said nothing of it.
+fn tell_ended(first: u32, log: &[String]) {
+    let lines = log.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let named: BTreeSet<u64> = lines.filter_map(|line| line["pid"].as_u64()).collect();
+    for pid in named.into_iter().chain([first.into()]) {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+        if stat.is_err() || stat.is_ok_and(|it| it.contains(") Z ")) {
+            eprintln!("process {pid} has ended");
+        }
     }
 }
 
