@@ -20,24 +20,34 @@ use rustix::{
 /// The ending of a file that is written beside the one that it replaces: who watches a folder takes no notice of it.
 pub const BESIDE: &str = ".pointsman-new";
 
-/// Replaces a file, or makes it, with these permissions.
+/// Replaces a file, or makes it, with these permissions. Waits for the disk.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    // Without the sync a power failure may leave the name without what it stands for.
+    put(path, bytes, mode, File::sync_all)?;
+    // It is in its place already; only whether that outlives a power failure hangs on this.
+    let _some_file_systems_cannot = File::open(folder(path)).and_then(|folder| folder.sync_all());
+    Ok(())
+}
+
+/// The same for what is made anew where a power failure leaves a part of it, or nothing: it does not wait for the disk, which
+/// may stand still.
+pub fn replace_for_now(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    put(path, bytes, mode, |_| Ok(()))
+}
+
+fn put(path: &Path, bytes: &[u8], mode: u32, settle: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
     remove_left(path);
     let beside = folder(path).join(name_of(path, &std::process::id().to_string()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
     // By this others know that somebody writes it. Where there are no locks, nobody else removes what is left.
     let _there_may_be_none = flock(&file, FlockOperation::NonBlockingLockExclusive);
-    // Without the sync a power failure may leave the name without what it stands for.
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let written = file.write_all(bytes).and_then(|()| settle(&file));
     let written = written.and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
         // It would take room, of which there may be none.
         let _ = fs::remove_file(&beside);
     }
-    written?;
-    // It is in its place already; only whether that outlives a power failure hangs on this.
-    let _some_file_systems_cannot = File::open(folder(path)).and_then(|folder| folder.sync_all());
-    Ok(())
+    written
 }
 
 /// Removes what programs that ended left beside a file: those whose number no other has, also not one that locks it. In
@@ -131,6 +141,11 @@ mod tests {
         fs::create_dir(folder.join("taken")).unwrap();
         fs::write(folder.join("taken/by"), "").unwrap();
         assert!(replace(&folder.join("taken"), b"third", 0o600).is_err());
+        // So it does where it does not wait for the disk, and where that has failed.
+        assert!(replace_for_now(&folder.join("taken"), b"third", 0o600).is_err());
+        replace_for_now(&path, b"third", 0o600).unwrap();
+        assert!(put(&path, b"fourth", 0o600, |_| Err(io::ErrorKind::StorageFull.into())).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"third");
         assert_eq!(names(&folder), ["copy.toml", "taken"]);
         fs::remove_dir_all(folder).unwrap();
     }
