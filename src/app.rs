@@ -18,7 +18,7 @@ use crate::{
     cache::fill,
     cluster::privilege,
     config::{Config, KeptCopy, Loaded, listen::ListenAddress, runtime::Workers},
-    control::{Control, Loop, TakeOver},
+    control::{Control, Early, Loop, TakeOver},
     http::writeback::deliver,
     listen::{
         activation::Activated,
@@ -53,8 +53,9 @@ use crate::{
 
 /// Runs the proxy until it has drained. The error is for people.
 /// `before` is the program that this one takes over from; with `origin` it can be followed by another.
-/// `activated` are sockets of a service manager.
+/// `activated` are sockets of a service manager; in `early` signals wait that came meanwhile.
 pub fn run(
+    early: Early,
     loaded: Loaded,
     mut before: Option<Predecessor>,
     activated: Activated,
@@ -68,7 +69,7 @@ pub fn run(
         Some(before) => (std::mem::take(&mut before.sockets), std::mem::take(&mut before.admin)),
         None => sockets_of(&loaded.config, activated, workers),
     };
-    let (registry, control) = (Registry::new(workers), Loop::new()?);
+    let (registry, control) = (Registry::new(workers), Loop::new(early)?);
     let tickets = Tickets::new(Moment::now()).map_err(|error| error.to_string())?;
     let (snapshot, overrides, names) = first(&loaded.config, before.as_ref(), &registry, &tickets)?;
     open_caches(&loaded, &snapshot, before.is_some())?;

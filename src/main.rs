@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use pointsman::{
     app,
     cli::{self, Failure, File, Verb, start},
+    control::Early,
     listen::{activation::Activated, handover::Predecessor},
     reload::upgrade::Origin,
     telemetry::program_log::LastLines,
@@ -26,6 +27,8 @@ fn run(file: File) -> Result<(), Failure> {
     start::leave_huge_pages();
     start::raise_descriptor_limit();
     let activated = Activated::take();
+    // Not before: what a service manager opened has the first descriptors.
+    let early = Early::new().map_err(Failure::new)?;
     let origin = Origin::of_process();
     let before = start::take_over()?;
     let voice = before.as_ref().and_then(Predecessor::voice);
@@ -39,7 +42,7 @@ fn run(file: File) -> Result<(), Failure> {
         start::begin_log(&loaded.config.log)?;
         start::log_descriptor_limit(&loaded.config);
         start::log_notes(&loaded.config);
-        app::run(loaded, before, activated, origin).map_err(Failure::new)
+        app::run(early, loaded, before, activated, origin).map_err(Failure::new)
     });
     if let (Err(failure), Some(voice)) = (&result, voice) {
         voice.refuse(failure.text());

@@ -68,8 +68,41 @@ pub struct Control {
     pub take_over: TakeOver,
 }
 
+/// The loop of the control side before there is one: signals that ask a running program for something wait in it. To be
+/// made first of all: until then each ends the program, as is every program's default, and `killall -USR1` reaches a
+/// program that reads its configuration still.
+#[derive(Debug)]
+pub struct Early {
+    runtime: LocalRuntime,
+    hang_up: Signal,
+    reopen: Signal,
+    upgrade: Signal,
+}
+
+impl Early {
+    /// Makes the loop, and catches these signals from now on. The error is for people.
+    pub fn new() -> Result<Self, String> {
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build_local(LocalOptions::default())
+            .map_err(no_loop)?;
+        let caught = runtime.block_on(async {
+            let hang_up = signal(SignalKind::hangup())?;
+            let reopen = signal(SignalKind::user_defined1())?;
+            io::Result::Ok((hang_up, reopen, signal(SignalKind::user_defined2())?))
+        });
+        let (hang_up, reopen, upgrade) = caught.map_err(no_loop)?;
+        Ok(Self { runtime, hang_up, reopen, upgrade })
+    }
+}
+
+fn no_loop(error: io::Error) -> String {
+    format!("cannot start the control loop: {error}")
+}
+
 /// The control side's event loop, which signals wait in. To be made before anything says that the
-/// program is there: until then a signal ends it, as is every program's default.
+/// program is there: until then one that asks it to stop ends it at once.
 #[derive(Debug)]
 pub struct Loop {
     runtime: LocalRuntime,
@@ -77,16 +110,14 @@ pub struct Loop {
 }
 
 impl Loop {
-    /// Makes the loop, and catches signals from now on. The error is for people.
-    pub fn new() -> Result<Self, String> {
-        let failed = |error: io::Error| format!("cannot start the control loop: {error}");
-        let runtime = Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build_local(LocalOptions::default())
-            .map_err(failed)?;
-        let signals = runtime.block_on(async { Signals::new() }).map_err(failed)?;
-        Ok(Self { runtime, signals })
+    /// Catches the signals that are left, too. The error is for people.
+    pub fn new(early: Early) -> Result<Self, String> {
+        let Early { runtime, hang_up, reopen, upgrade } = early;
+        let caught = runtime.block_on(async {
+            io::Result::Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+        });
+        let (terminate, interrupt) = caught.map_err(no_loop)?;
+        Ok(Self { runtime, signals: Signals { terminate, interrupt, hang_up, reopen, upgrade } })
     }
 }
 
@@ -252,8 +283,7 @@ async fn reload(reloader: Reloader) {
     notify::ready();
 }
 
-/// The signals that are listened to. Each is caught from here on, also one that does nothing yet: its
-/// default would end the process.
+/// The signals that are listened to. Each is caught, also one that does nothing yet: its default would end the process.
 #[derive(Debug)]
 struct Signals {
     terminate: Signal,
@@ -272,16 +302,6 @@ enum Asked {
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-            reopen: signal(SignalKind::user_defined1())?,
-            upgrade: signal(SignalKind::user_defined2())?,
-        })
-    }
-
     async fn next(&mut self) -> Asked {
         tokio::select! {
             _ = self.terminate.recv() => Asked::Stop,

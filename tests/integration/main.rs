@@ -85,6 +85,7 @@ mod rfc;
 mod route_limits;
 mod routing;
 mod smuggling;
+mod starting;
 mod support;
 mod templates;
 mod tls;

@@ -21,8 +21,8 @@ use std::{
 use self::{place::Place, server::Server};
 use super::{Failure, Status, print, start};
 use crate::{
-    admin::own_token, app, config, listen::activation::Activated, telemetry::program_log::LastLines,
-    tls::demo::demo_certificates,
+    admin::own_token, app, config, control::Early, listen::activation::Activated,
+    telemetry::program_log::LastLines, tls::demo::demo_certificates,
 };
 
 /// The demonstration backends.
@@ -74,7 +74,8 @@ pub(super) fn demo() -> Status {
     start::raise_descriptor_limit();
     start::log_descriptor_limit(&loaded.config);
     print(&guide::guide(&place, &command(), &file));
-    app::run(loaded, None, Activated::default(), None).map_err(Failure::new)?;
+    let early = Early::new().map_err(Failure::new)?;
+    app::run(early, loaded, None, Activated::default(), None).map_err(Failure::new)?;
     drop(written_at_the_end);
     print("The demonstration is over; its files are gone.\n");
     Ok(ExitCode::SUCCESS)
