@@ -88,6 +88,8 @@ impl Early {
             .build_local(LocalOptions::default())
             .map_err(no_loop)?;
         let caught = runtime.block_on(async {
+            // A file that is as large as this process may make one is a write that fails, and not the end of all.
+            let _caught_from_here_on = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
             let hang_up = signal(SignalKind::hangup())?;
             let reopen = signal(SignalKind::user_defined1())?;
             io::Result::Ok((hang_up, reopen, signal(SignalKind::user_defined2())?))

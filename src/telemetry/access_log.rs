@@ -1,12 +1,15 @@
 //! The access log: written by workers into buffers of their own, and by a thread to where it goes.
 //!
 //! A worker never waits for the log. It hands over whole buffers; when the writer is behind and the
-//! queue is full, the buffer is dropped and its lines are counted.
+//! queue is full, the buffer is dropped and its lines are counted, as are those that cannot be written.
 
 use std::{
     cell::RefCell,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -14,9 +17,11 @@ use arc_swap::ArcSwap;
 
 pub use super::sink::Sink;
 use super::{
+    repeated::Repeated,
     sink::Output,
     writer::{Queue, Room, Writer},
 };
+use crate::moment::Moment;
 
 /// A worker hands its buffer over when it is this full.
 const FULL: usize = 32 * 1024;
@@ -24,6 +29,14 @@ const FULL: usize = 32 * 1024;
 const ROOM: Room = Room { buffers: 256, bytes: 16 * 1024 * 1024 };
 /// Time for what is left at the end of the program.
 const LAST: Duration = Duration::from_secs(2);
+/// Lines that could not be written, by whatever place.
+static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
+static CANNOT_WRITE: Repeated = Repeated::new();
+
+/// Lines that were handed over and could not be written.
+pub fn unwritten() -> u64 {
+    UNWRITTEN.load(Relaxed)
+}
 
 /// Where the log goes now, and where it went as long as something is left for there; write out what is left with
 /// [`AccessLog::finish`].
@@ -98,7 +111,14 @@ pub struct Opened {
 impl Opened {
     /// Opens it. Fails when the file cannot be opened.
     pub fn new(sink: Sink) -> io::Result<Self> {
-        let writer = Writer::start("access-log", Output::open(sink.clone())?, ROOM, || false)?;
+        let place = sink.clone();
+        let lost = move |lines: usize, error: &io::Error| {
+            UNWRITTEN.fetch_add(u64::try_from(lines).unwrap_or(u64::MAX), Relaxed);
+            if let Some(times) = CANNOT_WRITE.count(Moment::now()) {
+                tracing::error!(times, "the access log cannot be written to {place:?}: {error}");
+            }
+        };
+        let writer = Writer::start("access-log", Output::open(sink.clone())?, ROOM, || false, lost)?;
         Ok(Self { sink, writer })
     }
 }
@@ -219,7 +239,7 @@ mod tests {
     fn a_slow_writer_costs_lines_and_never_a_wait() {
         let (reader, pipe) = std::io::pipe().unwrap();
         let room = Room { buffers: 1, bytes: 100 };
-        let writer = Writer::start("test", Output::of_test(pipe), room, || false).unwrap();
+        let writer = Writer::start("test", Output::of_test(pipe), room, || false, |_, _| {}).unwrap();
         let to = Arc::new(ArcSwap::from_pointee(writer.queue.clone()));
         let worker = WorkerLog { to, buffer: RefCell::default() };
         // More than the pipe holds, so that the writer hangs in it.

@@ -43,7 +43,11 @@ struct Log {
 /// that writes it.
 pub fn begin(level: LevelFilter, is_json: Option<bool>) -> io::Result<()> {
     let is_terminal = io::stderr().is_terminal();
-    let writer = Writer::start("log", Output::open(Sink::Stderr)?, ROOM, tell_of_dropped)?;
+    // Counted, and no more: there is nowhere left to say it. Each buffer is one line, however many a panic's has.
+    let lost = |_, _: &io::Error| {
+        DROPPED.fetch_add(1, Relaxed);
+    };
+    let writer = Writer::start("log", Output::open(Sink::Stderr)?, ROOM, tell_of_dropped, lost)?;
     let (filter, handle) = reload::Layer::new(level);
     let queue = writer.queue.clone();
     let lines = fmt::layer()
@@ -76,7 +80,7 @@ pub fn level() -> Option<LevelFilter> {
     LOG.get()?.level.with_current(|filter| *filter).ok()
 }
 
-/// Lines that were dropped because there was no room for them.
+/// Lines that were dropped because there was no room for them, or that could not be written.
 pub fn dropped() -> u64 {
     DROPPED.load(Relaxed)
 }

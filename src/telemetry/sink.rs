@@ -4,7 +4,7 @@ use std::{
     fmt,
     fs::{File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::{fd::AsFd, unix::fs::OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -27,6 +27,16 @@ pub enum Sink {
 pub(super) struct Output {
     pub(super) sink: Sink,
     to: Box<dyn Write + Send>,
+    /// Whether it ends in the middle of a line.
+    is_torn: bool,
+}
+
+/// What could not be written whole.
+#[derive(Debug)]
+pub(super) struct Unwritten {
+    /// How many bytes were.
+    pub(super) written: usize,
+    pub(super) error: io::Error,
 }
 
 impl Output {
@@ -34,11 +44,12 @@ impl Output {
     pub(super) fn open(sink: Sink) -> io::Result<Self> {
         let to: Box<dyn Write + Send> = match &sink {
             Sink::Off => Box::new(io::sink()),
-            Sink::Stdout => Box::new(io::stdout()),
+            // Past the buffer of the standard library, which keeps some of what it could not write, and gives no account of it.
+            Sink::Stdout => Box::new(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
             Sink::Stderr => Box::new(io::stderr()),
             Sink::File(path) => Box::new(append_to(path)?),
         };
-        Ok(Self { sink, to })
+        Ok(Self { sink, to, is_torn: false })
     }
 
     /// Opens the file anew, after it was rotated. When that fails the old one goes on.
@@ -47,15 +58,40 @@ impl Output {
         Ok(())
     }
 
-    /// Writes everything. Blocks.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.to.write_all(bytes).and_then(|()| self.to.flush())
+    /// Writes lines, on a line of their own also where the one before could not be ended. Blocks.
+    pub(super) fn write(&mut self, lines: &[u8]) -> Result<(), Unwritten> {
+        if self.is_torn {
+            self.write_all(b"\n").map_err(|Unwritten { error, .. }| Unwritten { written: 0, error })?;
+            self.is_torn = false;
+        }
+        let result = self.write_all(lines);
+        if let Err(Unwritten { written, .. }) = &result {
+            self.is_torn = lines.get(..*written).and_then(<[u8]>::last).is_some_and(|last| *last != b'\n');
+        }
+        result
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Unwritten> {
+        let mut written = 0;
+        while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+            let error = match self.to.write(rest) {
+                Ok(0) => io::Error::from(io::ErrorKind::WriteZero),
+                Ok(count) => {
+                    written += count;
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            return Err(Unwritten { written, error });
+        }
+        self.to.flush().map_err(|error| Unwritten { written, error })
     }
 
     /// One that a test watches.
     #[cfg(test)]
     pub(super) fn of_test(to: impl Write + Send + 'static) -> Self {
-        Self { sink: Sink::Off, to: Box::new(to) }
+        Self { sink: Sink::Off, to: Box::new(to), is_torn: false }
     }
 }
 

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use super::sink::Output;
+use super::sink::{Output, Unwritten};
 
 /// How much may wait for the thread.
 #[derive(Clone, Copy, Debug)]
@@ -70,12 +70,13 @@ enum Message {
 
 impl Writer {
     /// Starts the thread. `caught_up` is called on it whenever nothing is left to write, and gives whether it
-    /// offered something.
+    /// offered something; `lost` when so many lines could not be written.
     pub(super) fn start(
         name: &str,
         output: Output,
         room: Room,
         caught_up: impl FnMut() -> bool + Send + 'static,
+        lost: impl FnMut(usize, &io::Error) + Send + 'static,
     ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(room.buffers);
         let state = State {
@@ -88,7 +89,7 @@ impl Writer {
         let (alive, over) = sync_channel(1);
         let theirs = state.clone();
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            write_all(&receiver, output, &theirs, caught_up);
+            write_all(&receiver, output, &theirs, caught_up, lost);
             // Nothing is taken any more when it is over.
             drop(receiver);
             drop(alive);
@@ -164,18 +165,23 @@ impl State {
     }
 
     /// Does what a message says.
-    fn obey(&self, message: Message, output: &mut Output) {
+    fn obey(&self, message: Message, output: &mut Output, lost: &mut impl FnMut(usize, &io::Error)) {
         if self.reopen.swap(false, Relaxed)
             && let Err(error) = output.reopen()
         {
             tracing::error!("cannot reopen {:?}: {error}; the old file is kept", output.sink);
         }
         if let Message::Lines(bytes) = message {
-            // There is nowhere left to report it when a log itself cannot be written.
-            drop(output.write(&bytes));
+            if let Err(Unwritten { written, error }) = output.write(&bytes) {
+                lost(lines_in(bytes.get(written..).unwrap_or_default()), &error);
+            }
             self.waiting.fetch_sub(bytes.len(), Relaxed);
         }
     }
+}
+
+fn lines_in(bytes: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', bytes).count()
 }
 
 fn write_all(
@@ -183,6 +189,7 @@ fn write_all(
     mut output: Output,
     state: &State,
     mut caught_up: impl FnMut() -> bool,
+    mut lost: impl FnMut(usize, &io::Error),
 ) {
     loop {
         let message = match receiver.try_recv() {
@@ -195,12 +202,12 @@ fn write_all(
             },
             Err(TryRecvError::Disconnected) => return,
         };
-        state.obey(message, &mut output);
+        state.obey(message, &mut output, &mut lost);
     }
     // Whoever was in the middle of an offer finds that it is over, or has it written.
     while state.waiting.load(SeqCst) > 0 {
         if let Ok(message) = receiver.recv_timeout(OFFER) {
-            state.obey(message, &mut output);
+            state.obey(message, &mut output, &mut lost);
         }
     }
 }
@@ -235,7 +242,7 @@ mod tests {
     fn held(room: Room) -> (Writer, Receiver<Vec<u8>>, Sender<()>) {
         let ((written, lines), (let_go, go)) = (channel(), channel());
         let output = Output::of_test(Held { written, go });
-        (Writer::start("test", output, room, || false).unwrap(), lines, let_go)
+        (Writer::start("test", output, room, || false, |_, _| {}).unwrap(), lines, let_go)
     }
 
     const ROOM: Room = Room { buffers: 3, bytes: 10 };
@@ -284,13 +291,58 @@ mod tests {
     fn a_thread_that_ends_takes_nothing_that_it_would_lose() {
         let ((begun, is_closing), (let_go, go)) = (channel(), channel());
         let output = Output::of_test(Closing { begun, go });
-        let writer = Writer::start("test", output, ROOM, || false).unwrap();
+        let writer = Writer::start("test", output, ROOM, || false, |_, _| {}).unwrap();
         writer.retire();
         is_closing.recv_timeout(LATE).unwrap();
         assert!(!writer.wait(Duration::ZERO) && !writer.revive());
         assert!(!writer.queue.offer(b"late".to_vec()), "nobody would write it");
         drop(let_go);
         assert!(writer.wait(LATE));
+    }
+
+    /// An output that takes so many bytes, then fails as often as that, and then takes what comes.
+    struct Full {
+        taken: Sender<Vec<u8>>,
+        room: usize,
+        failures: usize,
+    }
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let count = match (self.room, self.failures) {
+                (0, 0) => bytes.len(),
+                (0, _) => {
+                    self.failures -= 1;
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                (room, _) => room.min(bytes.len()),
+            };
+            self.room = self.room.saturating_sub(count);
+            let _ = self.taken.send(bytes[..count].to_vec());
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted_and_tear_none() {
+        let ((taken, is_taken), (lost, is_lost)) = (channel(), channel());
+        let output = Output::of_test(Full { taken, room: 8, failures: 2 });
+        let told = move |lines, error: &io::Error| lost.send((lines, error.kind())).unwrap();
+        let writer = Writer::start("test", output, Room { buffers: 8, bytes: 100 }, || false, told).unwrap();
+        // The second line is torn, nothing of the fourth is taken, and then there is room again.
+        for lines in [&b"first\nsecond\nthird\n"[..], b"fourth\n", b"fifth\n"] {
+            assert!(writer.queue.offer(lines.to_vec()));
+        }
+        writer.retire();
+        assert!(writer.wait(LATE));
+        let full = io::ErrorKind::StorageFull;
+        assert_eq!(is_lost.iter().collect::<Vec<_>>(), [(2, full), (1, full)]);
+        let written = is_taken.iter().collect::<Vec<_>>().concat();
+        assert_eq!(String::from_utf8(written).unwrap(), "first\nse\nfifth\n");
     }
 
     #[test]

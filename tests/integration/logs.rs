@@ -6,9 +6,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::support::{
-    Client, Origin, Proxy, Reply, eventually,
-    proxy::{config, folder},
+use crate::{
+    collapse::metric,
+    support::{
+        Client, Origin, Proxy, Reply, eventually,
+        proxy::{config, folder},
+    },
 };
 
 /// A proxy whose access log goes to the file `access.log`, with these options of `[log]`.
@@ -213,4 +216,27 @@ fn a_reader_that_goes_away_does_not_stop_the_proxy() {
     eventually("it ends well", || child.try_wait().unwrap().is_some());
     assert_eq!(child.wait().unwrap().code(), Some(0));
     fs::remove_dir_all(folder).unwrap();
+}
+
+/// As of a disk that is full.
+#[test]
+fn lines_that_no_file_takes_are_counted_and_told_of() {
+    let (origin, folder) = (Origin::named("hello"), folder());
+    let text = config(&[origin.address()], "---\n[admin]\naddress = \"127.0.0.1:0\"\n");
+    let text = text.replace("[log]\n", "[log]\naccess = \"access.log\"\n");
+    let mut command = Command::new("sh");
+    // Some kilobytes. What is beyond that is an error, and a signal that ends a program by default.
+    command.args(["-c", "ulimit -f 8 && exec \"$0\" run --config \"$1\""]).stdin(Stdio::null());
+    command.arg(env!("CARGO_BIN_EXE_pointsman")).arg(folder.join("pointsman.toml"));
+    let proxy = Proxy::start_by(command, folder, &text);
+    let mut client = proxy.connect();
+    for _ in 0..200 {
+        assert_eq!(client.get("/a-target-that-is-long-enough-to-fill-a-file-soon").status, 200);
+    }
+    proxy.until_logged("the access log cannot be written to", 1);
+    eventually("they are counted", || metric(&proxy, "pointsman_access_log_dropped_total") > 0);
+    // The last line that fits in part is torn.
+    let lines = lines(&proxy, "access.log");
+    let whole = |line: &String| serde_json::from_str::<serde_json::Value>(line).is_ok();
+    assert!(lines.iter().take(lines.len() - 1).all(whole), "{lines:?}");
 }

@@ -35,6 +35,7 @@ use crate::{
         registry::{Registry, WorkerRegistry},
     },
     telemetry::{
+        access_log,
         datagrams::{DatagramSeries, Dropped},
         metrics::{Counter, HistogramSum, NO_NAME, NameId, RequestKey, RouteSeries, TunnelKey, WorkerSeries},
         program_log,
@@ -238,14 +239,14 @@ fn workers(registry: &Registry, text: &mut Text) {
     single("relays_failed_total", help, sum(|it| &it.relays_failed));
     let help = "HTTP/2 streams refused because the client was at its limit of open streams.";
     single("http2_streams_refused_total", help, sum(|it| &it.http2_refused));
-    let help = "Access log lines dropped because the writer fell behind.";
-    single("access_log_dropped_total", help, sum(|it| &it.log_dropped));
+    let help = "Access log lines dropped because the writer fell behind, or that could not be written.";
+    single("access_log_dropped_total", help, sum(|it| &it.log_dropped) + access_log::unwritten());
     single(
         "memory_refused_total",
         "Requests refused because memory_bytes was at its limit.",
         account::refused(),
     );
-    let help = "Lines of the program's own log dropped because they were not read fast enough.";
+    let help = "Lines of the program's own log dropped because they were not read fast enough, or could not be written.";
     single("log_dropped_total", help, program_log::dropped());
     single("panics_total", "Connections that ended in a panic: each one is a bug.", sum(|it| &it.panics));
 }
