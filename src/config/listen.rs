@@ -40,7 +40,7 @@ section! {
         pub group: Option<GroupId>;
         /// The protocol that clients speak.
         pub protocol: Protocol = "http";
-        /// Most connections open at once, over all workers; at the limit, no connection is accepted until another closes. For `udp`, set the upstream's `udp.max_sessions` instead.
+        /// Most connections open at once, over all workers; at the limit, a new connection is closed at once (`pointsman_connections_refused_total`, and a warning in the log). For `udp`, set the upstream's `udp.max_sessions` instead.
         pub max_connections: u32 = 10000, in 1 to 10000000;
         /// Most connections (or `udp` sessions) from one client address, counted together with the requests in progress that trusted proxies send for it. Above the limit, a connection is closed and a request gets 429. 0 = unlimited.
         pub max_connections_per_address: u32 = 0, in 0 to 10000000;

@@ -81,6 +81,8 @@ pub fn empty(worker: &Rc<Worker>, listener: ListenerId, socket: &AsyncFd<OwnedFd
 
 /// Of all listeners and workers.
 static REFUSED: Repeated = Repeated::new();
+/// The same, for connections beyond what a listener may have.
+static FULL: Repeated = Repeated::new();
 
 const ACCEPTS_PER_TURN: usize = 32;
 /// After running out of descriptors, say: nothing is gained by trying at once.
@@ -122,10 +124,18 @@ fn take(
         true => admission::judge(listener, address),
         false => Ok(None),
     };
-    let Some(place) = place.ok().filter(|_| listener.shared.enter(&listener.conf)) else {
+    let Ok(place) = place else {
         listener.shared.refused.fetch_add(1, Relaxed);
         return;
     };
+    if !listener.shared.enter(&listener.conf) {
+        listener.shared.refused.fetch_add(1, Relaxed);
+        if let Some(times) = FULL.count(Moment::now()) {
+            let (listener, most) = (&listener.conf.name, listener.conf.max_connections);
+            tracing::warn!(%listener, most, times, "a new connection was closed: the listener is at `max_connections`");
+        }
+        return;
+    }
     // While the program stops another worker may have ended already.
     let chosen = if worker.is_draining() { worker.index } else { mailboxes.choose(worker.index) };
     let permit = Permit::new(mailboxes.counts(), chosen, listener.shared.clone(), place);

@@ -93,7 +93,10 @@ fn slow_heads_and_bodies_are_ended() {
 
 #[test]
 fn connections_beyond_the_limit_are_closed_and_places_become_free() {
-    let (_origin, proxy) = limited("max_connections = 3");
+    let origin = Origin::named("a");
+    let admin = "[admin]\naddress = \"127.0.0.1:0\"\n";
+    let text = config_of(&[origin.address().to_string()], "max_connections = 3", admin);
+    let proxy = Proxy::start(&text);
     let mut held: Vec<Client> = (0..3).map(|_| proxy.connect()).collect();
     for client in &mut held {
         assert_eq!(client.get("/").status, 200);
@@ -101,6 +104,8 @@ fn connections_beyond_the_limit_are_closed_and_places_become_free() {
     let mut refused = proxy.connect();
     let _ = refused.try_send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(refused.response("GET").status, 0);
+    assert_eq!(metric(&proxy, "pointsman_connections_refused_total{listener=\"web\"}"), 1);
+    proxy.until_logged("the listener is at `max_connections`", 1);
     for client in &mut held {
         assert_eq!(client.get("/").status, 200, "those that are there go on");
     }
