@@ -14,6 +14,7 @@ mod peers;
 use std::{
     collections::{HashMap, HashSet},
     hash::Hash,
+    net::SocketAddr,
 };
 
 use super::{Config, listen::ListenAddress};
@@ -113,29 +114,65 @@ fn value<T: Value>(node: &Node, reader: &Reader<'_>) -> Option<T> {
     T::read(node, &mut Reader::new(reader.source()))
 }
 
-/// Reports listeners, the admin endpoint and metrics, that want the same address.
+/// An address to listen at, and where the file has it.
+type Spot<'n> = (ListenAddress, &'n Node);
+
+/// Reports listeners, of peers too, the admin endpoint and metrics, that want the same address, or cannot have theirs.
 fn unique_addresses(root: &Node, reader: &mut Reader<'_>) {
     let is_udp = |listener: &&Node| listener.get("protocol").and_then(Node::text) == Some("udp");
     // A port of UDP is another than that of TCP; QUIC has both.
     let (of_udp, listeners): (Vec<&Node>, Vec<&Node>) = root.items_of("listener").iter().partition(is_udp);
-    let admin = root.get("admin");
     let is_quic =
         |listener: &&&Node| listener.get("quic").is_some_and(|quic| matches!(quic.data, Data::Boolean(true)));
-    unique_places(of_udp.into_iter().chain(listeners.iter().filter(is_quic).copied()), reader);
-    let all = listeners.into_iter().chain(admin).chain(admin.and_then(|admin| admin.get("metrics")));
-    unique_places(all, reader);
+    let of_udp = of_udp.into_iter().chain(listeners.iter().filter(is_quic).copied());
+    unique_places(spots(of_udp.filter_map(|table| table.get("address")), reader), reader);
+    let peers = root.get("cluster").and_then(|cluster| cluster.get("peers"));
+    let peers = peers.and_then(|peers| peers.get("listen"));
+    let shared = listeners.into_iter().filter_map(|table| table.get("address")).chain(peers);
+    let shared = spots(shared, reader);
+    let admin = root.get("admin");
+    let own = [admin, admin.and_then(|admin| admin.get("metrics"))].into_iter().flatten();
+    let own = spots(own.filter_map(|table| table.get("address")), reader);
+    unique_places(shared.iter().chain(&own).cloned().collect(), reader);
+    overlapping(&shared, &own, reader);
 }
 
-fn unique_places<'n>(all: impl Iterator<Item = &'n Node>, reader: &mut Reader<'_>) {
-    let addresses = all.filter_map(|table| table.get("address"));
-    let mut addresses: Vec<(ListenAddress, &Node)> = addresses
+/// The addresses that are good, but for those whose port is any.
+fn spots<'n>(nodes: impl Iterator<Item = &'n Node>, reader: &Reader<'_>) -> Vec<Spot<'n>> {
+    nodes
         .flat_map(|node| if node.text().is_some() { std::slice::from_ref(node) } else { node.items() })
         .filter_map(|node| Some((value::<ListenAddress>(node, reader)?, node)))
         .filter(|(address, _)| !address.has_any_port())
-        .collect();
-    addresses.sort_by_key(|(_, node)| node.place);
+        .collect()
+}
+
+fn unique_places(mut spots: Vec<Spot<'_>>, reader: &mut Reader<'_>) {
+    spots.sort_by_key(|(_, node)| node.place);
     let message = |address: &str, line: String| format!("{address} is already used on {line}");
-    repeated(addresses.into_iter(), reader, message, "use a different address for each listener");
+    repeated(spots.into_iter(), reader, message, "use a different address for each listener");
+}
+
+/// Reports addresses of `[admin]` that take in another one of the file, or are taken in: their ports are shared with nobody,
+/// as those of listeners are with each other.
+fn overlapping(shared: &[Spot<'_>], own: &[Spot<'_>], reader: &mut Reader<'_>) {
+    for (index, (address, node)) in own.iter().enumerate() {
+        let mut others = shared.iter().chain(own.iter().take(index));
+        let Some((other, at)) = others.find(|(other, _)| overlap(address, other)) else { continue };
+        let line = reader.source().line_seen_from(at.place.start, node.place.start);
+        let message = format!("{address} cannot be used: {other} on {line} has the same port");
+        let hint = "one of the two is every address of this machine; use another port";
+        reader.problem_with(node.place, message, hint);
+    }
+}
+
+/// Whether one of two addresses takes in the other. `[::]` has IPv4 too.
+fn overlap(one: &ListenAddress, other: &ListenAddress) -> bool {
+    let (ListenAddress::Tcp(one), ListenAddress::Tcp(other)) = (one, other) else { return false };
+    let takes_in = |one: &SocketAddr, other: &SocketAddr| {
+        one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4())
+    };
+    // Of two that are the same it is said already.
+    one.port() == other.port() && one != other && (takes_in(one, other) || takes_in(other, one))
 }
 
 /// Nodes by their texts, where they have one.

@@ -145,7 +145,10 @@ impl Value for ListenAddress {
                 reader.problem_with(node.place, "`unix:` has no path", hint);
                 None
             }
-            Some(path) => Some(Self::unix(&reader.resolve(node, path))),
+            Some(path) => {
+                let path = reader.resolve(node, path);
+                network::socket_path(&path, node, reader).map(Self::Unix)
+            }
             None => network::socket_address(text, node, reader).map(Self::Tcp),
         }
     }

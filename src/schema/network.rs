@@ -1,6 +1,9 @@
 //! Addresses and networks.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
 
 use ipnet::IpNet;
 use serde_json::json;
@@ -71,19 +74,19 @@ impl Value for SocketAddr {
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let text = reader.text(node, "an IP address and a port, such as \"10.0.0.2:7946\"")?;
-        let address = text.parse().ok();
+        let address: Option<Self> = text.parse().ok();
         if address.is_none() {
             let message = format!("`{text}` is not an IP address and a port");
             reader.problem_with(node.place, message, "such as \"10.0.0.2:7946\" or \"[2001:db8::2]:7946\"");
         }
-        address
+        address.map(canonical)
     }
 }
 
 /// The socket address in `text`; a problem at `node` otherwise. A bare `:8080` means every address.
 pub fn socket_address(text: &str, node: &Node, reader: &mut Reader<'_>) -> Option<SocketAddr> {
     if let Ok(address) = text.parse() {
-        return Some(address);
+        return Some(canonical(address));
     }
     let hint = match text.rsplit_once(':') {
         Some(("", port)) => {
@@ -101,3 +104,27 @@ pub fn socket_address(text: &str, node: &Node, reader: &mut Reader<'_>) -> Optio
     reader.problem_with(node.place, message, hint);
     None
 }
+
+/// An address of IPv4 as one: no socket of IPv6 alone can be bound to it as `::ffff:127.0.0.1`.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        // With its scope.
+        IpAddr::V6(_) => address,
+    }
+}
+
+/// The path of a unix socket, in one spelling: `/run//web.sock` is `/run/web.sock`; a problem at `node` where it is longer
+/// than an address of a socket can be (`sun_path` of unix(7), with a zero at its end).
+pub fn socket_path(path: &Path, node: &Node, reader: &mut Reader<'_>) -> Option<PathBuf> {
+    let path: PathBuf = path.components().collect();
+    let length = path.as_os_str().len();
+    if length > MOST_PATH {
+        let message = format!("the path of this socket has {length} bytes, and may have {MOST_PATH}");
+        reader.problem_with(node.place, message, "use a shorter one, such as \"unix:/run/x.sock\"");
+        return None;
+    }
+    Some(path)
+}
+
+const MOST_PATH: usize = 107;

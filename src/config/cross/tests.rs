@@ -199,6 +199,58 @@ fn listeners_share_no_address_however_it_is_spelled() {
     assert!(said_of("[\"[::1]:0\", \"[0::1]:0\"]", &["address = \"a:80\""]).contains("already in the list"));
 }
 
+/// What is wrong with a listener, an admin endpoint and metrics at these addresses.
+fn said_beside(listens: &str, admin: &str, metrics: &str) -> String {
+    let text = format!(
+        "[[listener]]\nname = \"web\"\naddress = \"{listens}\"\n[[route]]\nname = \"r\"\nrespond = {{ status = 200 }}\n\
+         [admin]\naddress = \"{admin}\"\ntoken_file = \"env:PATH\"\n[admin.metrics]\naddress = \"{metrics}\"\n"
+    );
+    parse(&text, Path::new("x.toml")).map_or_else(|problems| problems.to_string(), |_| String::new())
+}
+
+#[test]
+fn admin_shares_no_port_with_addresses_that_take_it_in() {
+    let (one, wide, every, of_six) = ("127.0.0.1:80", "0.0.0.0:80", "[::]:80", "[::1]:80");
+    let elsewhere = "127.0.0.1:81";
+    for (first, second) in [(one, wide), (one, every), (wide, every), (of_six, every)] {
+        for (listens, other) in [(first, second), (second, first)] {
+            let said = said_beside(listens, other, elsewhere);
+            assert!(said.contains(&format!("{other} cannot be used: {listens} on line 3")), "{said}");
+            assert!(said_beside(listens, elsewhere, other).contains("on line 3"), "{listens}, {other}");
+            let said = said_beside(elsewhere, listens, other);
+            assert!(said.contains(&format!("{other} cannot be used: {listens} on line 8")), "{said}");
+        }
+    }
+    for (listens, other) in [(of_six, wide), (of_six, one), (wide, "127.0.0.1:82"), ("0.0.0.0:0", one)] {
+        assert_eq!(said_beside(listens, other, elsewhere), "");
+    }
+    // Those of listeners are shared.
+    assert_eq!(said_of("[\"127.0.0.1:80\", \"0.0.0.0:80\", \"[::]:80\"]", &["address = \"a:80\""]), "");
+}
+
+#[test]
+fn addresses_of_ipv4_are_that_however_they_are_written() {
+    let said = said_of("[\"127.0.0.1:80\", \"[::ffff:127.0.0.1]:80\"]", &["address = \"a:80\""]);
+    assert!(said.contains("[::ffff:127.0.0.1]:80 is already used on line 3"), "{said}");
+    let text = "[[listener]]\nname = \"web\"\naddress = \"[::ffff:127.0.0.1]:80\"\n\
+                [[route]]\nname = \"r\"\nrespond = { status = 200 }\n";
+    let config = parse(text, Path::new("x.toml")).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(config.listener[0].address.to_string(), "127.0.0.1:80");
+}
+
+#[test]
+fn paths_of_sockets_are_as_long_as_addresses_allow() {
+    let socket = |length: usize| format!("unix:/{}", "a".repeat(length - 1));
+    let said_at = |listens: usize, backend: usize| {
+        let backend = format!("address = \"{}\"", socket(backend));
+        said_of(&format!("\"{}\"", socket(listens)), &[&backend])
+    };
+    assert_eq!(said_at(107, 106), "");
+    for said in [said_at(108, 106), said_at(107, 108)] {
+        assert!(said.contains("has 108 bytes, and may have 107"), "{said}");
+    }
+}
+
 #[test]
 fn sockets_of_files_in_two_folders_are_two() {
     let folder = env::temp_dir().join(format!("pointsman-sockets-{}", std::process::id()));

@@ -122,7 +122,8 @@ impl Value for Address {
                 reader.problem_with(node.place, "`unix:` has no path", hint);
                 return None;
             }
-            return Some(unix(&reader.resolve(node, path)));
+            let path = reader.resolve(node, path);
+            return schema::network::socket_path(&path, node, reader).map(Self::Unix);
         }
         if let Some(name) = text.strip_prefix("srv:") {
             let labels: Vec<&str> = name.split('.').collect();
