@@ -14,7 +14,6 @@ mod peers;
 use std::{
     collections::{HashMap, HashSet},
     hash::Hash,
-    net::SocketAddr,
 };
 
 use super::{Config, listen::ListenAddress};
@@ -157,22 +156,14 @@ fn unique_places(mut spots: Vec<Spot<'_>>, reader: &mut Reader<'_>) {
 fn overlapping(shared: &[Spot<'_>], own: &[Spot<'_>], reader: &mut Reader<'_>) {
     for (index, (address, node)) in own.iter().enumerate() {
         let mut others = shared.iter().chain(own.iter().take(index));
-        let Some((other, at)) = others.find(|(other, _)| overlap(address, other)) else { continue };
+        // Of two that are the same it is said already.
+        let overlaps = |other: &ListenAddress| address.overlaps(other) && address != other;
+        let Some((other, at)) = others.find(|(other, _)| overlaps(other)) else { continue };
         let line = reader.source().line_seen_from(at.place.start, node.place.start);
         let message = format!("{address} cannot be used: {other} on {line} has the same port");
         let hint = "one of the two is every address of this machine; use another port";
         reader.problem_with(node.place, message, hint);
     }
-}
-
-/// Whether one of two addresses takes in the other. `[::]` has IPv4 too.
-fn overlap(one: &ListenAddress, other: &ListenAddress) -> bool {
-    let (ListenAddress::Tcp(one), ListenAddress::Tcp(other)) = (one, other) else { return false };
-    let takes_in = |one: &SocketAddr, other: &SocketAddr| {
-        one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4())
-    };
-    // Of two that are the same it is said already.
-    one.port() == other.port() && one != other && (takes_in(one, other) || takes_in(other, one))
 }
 
 /// Nodes by their texts, where they have one.

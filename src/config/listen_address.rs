@@ -108,6 +108,19 @@ impl ListenAddress {
         Self::Unix(path.components().collect())
     }
 
+    /// Whether they are one, or one takes in the other, as every address of the machine does: `[::]` has IPv4 too.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (one, other) = match (self, other) {
+            (Self::Tcp(one), Self::Tcp(other)) | (Self::Udp(one), Self::Udp(other)) => (one, other),
+            (Self::Unix(one), Self::Unix(other)) => return one == other,
+            (Self::Tcp(_) | Self::Udp(_) | Self::Unix(_), _) => return false,
+        };
+        let takes_in = |one: &SocketAddr, other: &SocketAddr| {
+            one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4())
+        };
+        one.port() == other.port() && (one == other || takes_in(one, other) || takes_in(other, one))
+    }
+
     /// Whether the system chooses the port, a new one each time.
     pub fn has_any_port(&self) -> bool {
         match self {

@@ -1,12 +1,11 @@
 //! The sockets of the admin endpoint: the one for everything, and the one for metrics alone. Each follows the configuration
 //! by itself.
 
-use std::io::ErrorKind;
-
 use super::{
     bind::{self, Bound},
     listener_sockets::Handed,
     socket_files::{NewFile, SocketFiles},
+    unbound::{Unbound, Whose},
 };
 use crate::config::{Config, listen::ListenAddress};
 
@@ -51,50 +50,48 @@ pub fn addresses(config: &Config) -> Each<Option<&ListenAddress>> {
     }
 }
 
+/// Which of the two each is.
+const WHOSE: Each<Whose> = Each { whole: Whose::Admin, metrics: Whose::Metrics };
+
 /// A socket, where there is one, and the address that it was bound for.
 pub type Held = Option<(ListenAddress, Bound)>;
 
 /// The sockets of the first generation: those of the program before, or of a service manager, where the address is the
-/// same. The files of what is new are to be among `files`. The error is for people.
+/// same. The files of what is new are to be among `files`.
 pub fn first(
     config: &Config,
     handed: Each<Option<Handed>>,
     files: &SocketFiles,
-) -> Result<Each<Held>, String> {
+) -> Result<Each<Held>, Unbound> {
     let mut new = Vec::new();
-    let held = addresses(config).zip(handed).try_map(|(address, handed)| {
+    let held = addresses(config).zip(handed).zip(WHOSE).try_map(|((address, handed), whose)| {
         let Some(address) = address else { return Ok(None) };
         let handed = handed.filter(|handed| handed.address == address.to_string());
-        let bound = handed.map_or_else(|| bind(address), |handed| Ok(handed.bound))?;
+        let bound = handed.map_or_else(|| bind(whose, address), |handed| Ok(handed.bound))?;
         new.push(NewFile::of(address, bound.owner));
-        Ok::<Held, String>(Some((address.clone(), bound)))
+        Ok::<Held, Unbound>(Some((address.clone(), bound)))
     })?;
     // Where the second cannot be had, that of the first goes.
     new.into_iter().for_each(|file| file.keep_among(files));
     Ok(held)
 }
 
-/// New sockets, where the address is another, and their files, to be kept once they are used. The error is for people.
-pub fn next(before: &Config, next: &Config) -> Result<(Each<Option<Bound>>, Vec<NewFile>), String> {
+/// New sockets, where the address is another, and their files, to be kept once they are used.
+pub fn next(before: &Config, next: &Config) -> Result<(Each<Option<Bound>>, Vec<NewFile>), Unbound> {
     let mut files = Vec::new();
-    let new = addresses(before).zip(addresses(next)).try_map(|(old, new)| match new {
+    let new = addresses(before).zip(addresses(next)).zip(WHOSE).try_map(|((old, new), whose)| match new {
         Some(new) if old != Some(new) => {
-            let bound = bind(new)?;
+            let bound = bind(whose, new).map_err(|failure| failure.beside(before))?;
             files.push(NewFile::of(new, bound.owner));
-            Ok::<Option<Bound>, String>(Some(bound))
+            Ok::<Option<Bound>, Unbound>(Some(bound))
         }
         Some(_) | None => Ok(None),
     })?;
     Ok((new, files))
 }
 
-fn bind(address: &ListenAddress) -> Result<Bound, String> {
-    bind::bind_private(address).map_err(|error| {
-        let is_folder = matches!(address, ListenAddress::Unix(_))
-            && matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound);
-        let hint = "; its folder must exist and be writable, or set another `address` in `[admin]`";
-        format!("admin: cannot listen on {address}: {error}{}", if is_folder { hint } else { "" })
-    })
+fn bind(whose: Whose, address: &ListenAddress) -> Result<Bound, Unbound> {
+    bind::bind_private(address).map_err(|error| Unbound::of_admin(whose, address, &error))
 }
 
 #[cfg(test)]
@@ -104,10 +101,8 @@ mod tests {
     #[test]
     fn a_socket_without_a_folder_is_refused_with_a_remedy() {
         let nowhere = ListenAddress::Unix("/proc/no/such/folder/admin.sock".into());
-        let said = bind(&nowhere).unwrap_err();
-        assert!(
-            said.contains("cannot listen on unix:/proc/no/such") && said.contains("another `address`"),
-            "{said}"
-        );
+        let said = bind(Whose::Admin, &nowhere).unwrap_err();
+        assert!(said.message.contains("cannot listen on unix:/proc/no/such"), "{}", said.message);
+        assert!(said.hint.is_some_and(|hint| hint.contains("another `address`")));
     }
 }

@@ -18,6 +18,7 @@ use super::{
     defer,
     mailbox::{Change, SocketId},
     socket_files::{NewFile, SocketFiles},
+    unbound::Unbound,
 };
 use crate::{
     config::listen::{ListenAddress, ListenerConf},
@@ -98,25 +99,13 @@ impl New {
     }
 }
 
-/// Why a generation's sockets could not be had.
-#[derive(Debug)]
-pub struct Failure {
-    /// Index of the listener.
-    pub listener: usize,
-    /// What is wrong, for people.
-    pub message: String,
-    /// What to do about it.
-    pub hint: Option<String>,
-}
-
 impl Acquired {
     /// Makes the workers' descriptors of what is new: nothing can fail once it is published.
-    fn share_with_workers(&mut self, snapshot: &Snapshot) -> Result<(), Failure> {
+    fn share_with_workers(&mut self, snapshot: &Snapshot) -> Result<(), Unbound> {
         for new in &mut self.new {
-            let shared = new.bound.try_clone().map_err(|error| Failure {
-                listener: snapshot.listeners.iter().position(|it| it.slot == new.slot).unwrap_or(0),
-                message: format!("listener `{}`: cannot listen on {}: {error}", new.name, new.address),
-                hint: hint(&error, &new.address),
+            let shared = new.bound.try_clone().map_err(|error| {
+                let listener = snapshot.listeners.iter().position(|it| it.slot == new.slot).unwrap_or(0);
+                Unbound::of_listener(listener, &new.name, &new.address, &error)
             })?;
             new.for_workers = shared.sockets;
         }
@@ -137,7 +126,7 @@ impl Sockets {
     }
 
     /// Binds what the snapshot needs and is not held yet.
-    pub fn acquire(&self, snapshot: &Snapshot, workers: usize) -> Result<Acquired, Failure> {
+    pub fn acquire(&self, snapshot: &Snapshot, workers: usize) -> Result<Acquired, Unbound> {
         let all = snapshot.listeners.iter();
         let wanted: HashSet<(ListenerId, ListenAddress)> = all
             .flat_map(|listener| listener.conf.addresses().map(|address| (listener.slot, address)))
@@ -159,10 +148,8 @@ impl Sockets {
                     continue;
                 }
                 let wanted = (listener, is_virtual(&address, snapshot));
-                self.bind_for(wanted, &address, workers, &mut acquired).map_err(|error| {
-                    let message = format!("listener `{}`: cannot listen on {address}: {error}", conf.name);
-                    Failure { listener: index, message, hint: hint(&error, &address) }
-                })?;
+                self.bind_for(wanted, &address, workers, &mut acquired)
+                    .map_err(|error| Unbound::of_listener(index, &conf.name, &address, &error))?;
             }
         }
         acquired.share_with_workers(snapshot)?;
@@ -370,22 +357,6 @@ fn is_same_port(one: &ListenAddress, other: &ListenAddress) -> bool {
         }
         (ListenAddress::Tcp(_) | ListenAddress::Udp(_) | ListenAddress::Unix(_), _) => false,
     }
-}
-
-fn hint(error: &io::Error, address: &ListenAddress) -> Option<String> {
-    let is_file = matches!(address, ListenAddress::Unix(_));
-    let hint = match error.kind() {
-        io::ErrorKind::AddrInUse if is_file => "another program is using it: `ss -lxp` shows which one",
-        io::ErrorKind::PermissionDenied if is_file => "Pointsman must be able to write to its folder",
-        io::ErrorKind::NotFound if is_file => "its folder does not exist",
-        io::ErrorKind::AddrInUse => "another program is using it: `ss -ltunp` shows which one",
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need CAP_NET_BIND_SERVICE (`AmbientCapabilities=` in a systemd unit)"
-        }
-        io::ErrorKind::AddrNotAvailable => "no interface of this machine has this address",
-        _ => return None,
-    };
-    Some(hint.to_owned())
 }
 
 #[cfg(test)]

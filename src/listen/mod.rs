@@ -14,5 +14,6 @@ pub mod parking;
 mod plain_http;
 mod probe;
 pub mod socket_files;
+pub mod unbound;
 pub mod worker_sockets;
 pub mod yielding;

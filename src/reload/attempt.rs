@@ -26,7 +26,7 @@ use crate::{
     listen::{
         admin_sockets::{self, Held},
         bind::Bound,
-        listener_sockets,
+        unbound::Unbound,
     },
     runtime::{
         addresses::Addresses,
@@ -118,7 +118,11 @@ impl Engine {
                 "configuration refused; the previous one stays in force"
             );
             for problem in problems.0.iter().take(MOST_LOGGED) {
-                let file = format!("{}:{}:{}", problem.file.display(), problem.line, problem.column);
+                let mut file = problem.file.display().to_string();
+                // Of a file as a whole there is none.
+                if problem.line > 0 {
+                    file = format!("{file}:{}:{}", problem.line, problem.column);
+                }
                 tracing::error!(%file, hint = problem.hint.as_deref(), "{}", problem.message);
             }
         }
@@ -161,11 +165,12 @@ impl Engine {
             let problem = config::problem_at(text, &prepared.included, &steps, &message, Some(&hint));
             return Err(Problems(vec![problem]).into());
         }
+        let unbound = |failure| lacking(late((&prepared.text, &path), &prepared.included, failure));
         let acquired = self
             .sockets
             .acquire(&prepared.snapshot, self.mailboxes.workers())
-            .map_err(|failure| lacking(late((&prepared.text, &path), &prepared.included, failure)))?;
-        let (admin, new_files) = admin_sockets::next(&before.config, next).map_err(whole)?;
+            .map_err(|failure| unbound(failure.beside(&before.config)))?;
+        let (admin, new_files) = admin_sockets::next(&before.config, next).map_err(unbound)?;
         let dup = |bound: &Option<Bound>| bound.as_ref().map(Bound::try_clone).transpose();
         let served = admin.as_ref().try_map(dup).map_err(|error| whole(error.to_string()))?;
         let log = (before.config.log.access != next.log.access).then(|| sink(&next.log.access));
@@ -345,15 +350,10 @@ pub fn no_access_log(text: (&str, &Path), included: &[Included], error: &io::Err
 /// Problems of one refusal that the log has; the admin endpoint has all of them.
 const MOST_LOGGED: usize = 20;
 
-/// What a failure to get a socket is called, with the place of the listener's address.
-pub(super) fn late(
-    text: (&str, &Path),
-    included: &[Included],
-    failure: listener_sockets::Failure,
-) -> Problem {
-    let steps = [Step::Key("listener"), Step::Index(failure.listener), Step::Key("address")];
+/// What a failure to get a socket is called, with the place of its address.
+pub(super) fn late(text: (&str, &Path), included: &[Included], failure: Unbound) -> Problem {
     let hint = failure.hint.as_deref();
-    crate::config::problem_at(text, included, &steps, &failure.message, hint)
+    crate::config::problem_at(text, included, &failure.steps(), &failure.message, hint)
 }
 
 /// Keeps a new socket of the admin endpoint, and none where there is no address any more.

@@ -22,10 +22,10 @@ pub fn rehearse(loaded: &Loaded, handed: Vec<Handed>, admin: Each<Option<Handed>
         .map_err(|error| no_access_log(text, &loaded.included, &error).to_string())?
         .finish();
     let sockets = Sockets::new(handed, false);
+    let unbound = |failure| late(text, &loaded.included, failure).to_string();
     // Dropped at the end, none of these leave files.
-    let _acquired =
-        sockets.acquire(&snapshot, 1).map_err(|failure| late(text, &loaded.included, failure).to_string())?;
-    admin_sockets::first(&loaded.config, admin, &sockets.files()).map(drop)
+    let _acquired = sockets.acquire(&snapshot, 1).map_err(unbound)?;
+    admin_sockets::first(&loaded.config, admin, &sockets.files()).map(drop).map_err(unbound)
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
         let said = tried(&loaded(&held, "")).unwrap_err();
         assert!(said.contains("cannot listen on") && said.contains("fleet.toml:3"), "{said}");
         let said = tried(&loaded("127.0.0.1:0", &format!("[admin]\naddress = \"{held}\""))).unwrap_err();
-        assert!(said.contains("admin: cannot listen on"), "{said}");
+        assert!(said.contains("admin: cannot listen on") && said.contains("fleet.toml:8"), "{said}");
         // An address that this machine does not have (RFC 5737).
         assert!(tried(&loaded("192.0.2.1:0", "")).is_err());
         let folder = env::temp_dir().join(format!("pointsman-rehearsal-{}", std::process::id()));

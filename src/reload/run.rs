@@ -58,10 +58,10 @@ impl Engine {
             origin,
         } = start;
         let snapshot = shared.snapshot.load_full();
-        let acquired = sockets
-            .acquire(&snapshot, mailboxes.workers())
-            .map_err(|failure| late((&loaded.text, &loaded.path), &loaded.included, failure).to_string())?;
-        let admin = admin_sockets::first(&snapshot.config, admin, &sockets.files())?;
+        let text = (&*loaded.text, &*loaded.path);
+        let unbound = |failure| late(text, &loaded.included, failure).to_string();
+        let acquired = sockets.acquire(&snapshot, mailboxes.workers()).map_err(unbound)?;
+        let admin = admin_sockets::first(&snapshot.config, admin, &sockets.files()).map_err(unbound)?;
         let changes = sockets.commit(acquired, mailboxes.workers());
         sockets.apply(&snapshot);
         sockets.forget_handed();
