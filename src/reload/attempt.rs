@@ -13,8 +13,9 @@ use tokio::task::{JoinError, spawn_blocking};
 use super::{
     edit::{self, EditError, Over, Texts},
     engine::Engine,
+    not_in_file,
     prepare::{Known, Order, Prepared},
-    state::{Cause, Failed, InForce, Last, Outcome},
+    state::{Cause, Failed, Last, Outcome},
     watch,
     write::{self, WriteError},
 };
@@ -30,7 +31,7 @@ use crate::{
     },
     runtime::{
         addresses::Addresses,
-        overrides::{Change, Overrides, Reason, Refusal, position},
+        overrides::{Change, Overrides, Reason, Refusal},
     },
     schema::Problem,
     telemetry::access_log::{Opened, Sink},
@@ -221,7 +222,8 @@ impl Engine {
     /// Writes changes into the file.
     pub(super) async fn persist(&mut self, changes: &[Change]) -> Result<Outcome, Failed> {
         let in_force = self.state.in_force.load_full();
-        refuse_addresses(changes, &in_force)?;
+        not_in_file::refuse(changes, &in_force.file, (&in_force.overrides, &in_force.names))
+            .map_err(Failed::Refused)?;
         let old = Texts::of(&in_force);
         let mut new = old.clone();
         for change in changes {
@@ -274,32 +276,6 @@ fn with_all<'c>(
     (file, names): (&Config, &Addresses),
 ) -> Result<Overrides, Refusal> {
     changes.into_iter().try_fold(overrides, |overrides, change| overrides.with(change, file, names))
-}
-
-/// Refuses to write what is asked of one address of a name, which the file does not have.
-fn refuse_addresses(changes: &[Change], in_force: &InForce) -> Result<(), Failed> {
-    let mut listed = (*in_force.file).clone();
-    in_force.overrides.apply(&mut listed);
-    let mut whole = (*in_force.file).clone();
-    in_force.overrides.apply_with(&mut whole, &in_force.names);
-    let has = |config: &Config, upstream: &str, backend: &str| {
-        let upstream = config.upstream.iter().find(|it| it.name == upstream);
-        upstream.is_some_and(|it| position(&it.backend, backend).is_some())
-    };
-    for change in changes {
-        let (Change::Weight { upstream, backend, .. }
-        | Change::State { upstream, backend, .. }
-        | Change::Remove { upstream, backend }) = change
-        else {
-            continue;
-        };
-        if !has(&listed, upstream, backend) && has(&whole, upstream, backend) {
-            let message = format!("`{backend}` is a resolved address, not a backend in the file");
-            let hint = "leave `persist` out, or use the backend in the file";
-            return Err(refused(Reason::Conflict, "address_of_name", &message, hint));
-        }
-    }
-    Ok(())
 }
 
 /// The code of a refusal for a bug.

@@ -14,6 +14,7 @@ pub mod edit;
 mod endings;
 pub mod engine;
 pub mod handover_state;
+mod not_in_file;
 mod origin;
 pub mod plan;
 mod prepare;
