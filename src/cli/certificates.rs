@@ -18,6 +18,6 @@ pub(super) fn certificates(dir: &Path) -> Status {
         NAMES.join(", "),
         dir.join("ca.pem").display()
     );
-    print(&text);
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }

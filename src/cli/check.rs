@@ -45,13 +45,13 @@ pub(super) fn check(file: File, format: Format, against: Option<&Ask>) -> Status
     let loaded = subject.load();
     let (text, status) = check_report(&subject.name, &loaded, report);
     if let Some(problem) = loaded.ok().and_then(|config| build_apart(config).err()) {
-        print_problems(&Problems(vec![Problem::with_file(subject.name, problem, None)]), format);
+        print_problems(&Problems(vec![Problem::with_file(subject.name, problem, None)]), format)?;
         return Ok(ExitCode::from(2));
     }
     match against {
         Some(ask) if status == 0 => against_running(&subject, &Endpoint::find(ask, &named)?, format),
         Some(_) | None => {
-            print(&text);
+            print(&text)?;
             Ok(ExitCode::from(status))
         }
     }
@@ -89,13 +89,13 @@ impl Subject {
     }
 }
 
-fn print_problems(problems: &Problems, format: Format) {
+fn print_problems(problems: &Problems, format: Format) -> Result<(), Failure> {
     print(&match format {
         Format::Text => {
             format!("{problems}\n\n{}\n", super::admin::counted(problems.0.len(), "problem"))
         }
         Format::Json => format!("{:#}\n", json!({"ok": false, "problems": problems.to_json()})),
-    });
+    })
 }
 
 /// Sends the file's text to the running program and prints what it says.
@@ -103,9 +103,9 @@ fn against_running(subject: &Subject, endpoint: &Endpoint, format: Format) -> St
     let text = subject.text().map_err(Failure::usage)?;
     let is_json = format == Format::Json;
     match endpoint.ask(&Question::post("/api/v1/config/plan").with_toml(&text)) {
-        Ok(plan) if is_json => print(&format!("{plan:#}\n")),
+        Ok(plan) if is_json => print(&format!("{plan:#}\n"))?,
         Ok(plan) => {
-            print(&plan::text(&plan));
+            print(&plan::text(&plan))?;
             if let Some(theirs) = running_file(endpoint).filter(|theirs| is_other(&subject.path, theirs)) {
                 // With standard error closed nobody reads it.
                 let _ = writeln!(

@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use super::print;
+use super::{Status, print};
 
 /// Prints the script for a shell; `command` has the definitions.
-pub(super) fn completions(shell: clap_complete::Shell, mut command: clap::Command) -> ExitCode {
+pub(super) fn completions(shell: clap_complete::Shell, mut command: clap::Command) -> Status {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "pointsman", &mut script);
-    print(&String::from_utf8_lossy(&script));
-    ExitCode::SUCCESS
+    print(&String::from_utf8_lossy(&script))?;
+    Ok(ExitCode::SUCCESS)
 }

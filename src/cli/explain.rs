@@ -50,7 +50,7 @@ pub(super) fn explain(request: Request) -> Status {
             format!("{report:#}\n")
         }
         Format::Text => answers.iter().map(|answer| text(answer, &loaded)).collect::<Vec<_>>().join("\n"),
-    });
+    })?;
     Ok(if has_route { ExitCode::SUCCESS } else { ExitCode::from(NO_ROUTE) })
 }
 

@@ -6,7 +6,7 @@ use std::{process::ExitCode, time::Duration};
 use super::{
     Failure, File, Status,
     admin::{Ask, Endpoint, Question, Trouble},
-    print,
+    tell,
 };
 
 /// How long each step of asking may take.
@@ -21,7 +21,7 @@ pub(super) fn healthcheck(admin: Option<String>, file: &File) -> Status {
         .raw(&Question::get("/readyz").patient(PATIENCE))
         .map_err(|error| endpoint.failure(&Trouble::Away(error), false))?;
     if answer.status == 200 {
-        print("ready\n");
+        tell("ready\n");
         return Ok(ExitCode::SUCCESS);
     }
     Err(Failure::new(format!("not ready: {} {}", answer.status, answer.text().trim())))

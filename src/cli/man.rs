@@ -10,7 +10,7 @@ use super::{Failure, Status, print};
 /// Prints the page in roff; `command` has the definitions.
 pub(super) fn man(command: Command) -> Status {
     let page = page(command).map_err(Failure::new)?;
-    print(&String::from_utf8_lossy(&page));
+    print(&String::from_utf8_lossy(&page))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -38,7 +38,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use self::{
     admin::{Ask, Running},
     backend::{Backend, Wish},
-    outcome::{Status, print},
+    outcome::{Status, print, printed, tell},
     purge::Purge,
     status::Show,
 };
@@ -215,8 +215,8 @@ pub fn perform(verb: Verb) -> ExitCode {
         Verb::StepDown(running) => cluster::step_down(&running),
         Verb::Resume(running) => cluster::resume(&running),
         Verb::Cache(asked) => cache::cache(asked),
-        Verb::Schema => Ok(schema::schema()),
-        Verb::Completions { shell } => Ok(completions::completions(shell, command())),
+        Verb::Schema => schema::schema(),
+        Verb::Completions { shell } => completions::completions(shell, command()),
         Verb::Man => man::man(command()),
     };
     status.unwrap_or_else(Termination::report)

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::Write,
+    io::{self, Write},
     process::{ExitCode, Termination},
 };
 
@@ -60,8 +60,22 @@ impl Termination for Failure {
 }
 
 /// Prints to standard output.
-pub(super) fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    // Whoever closed the pipe has read enough.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    printed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// The same, where the text is not what was asked for.
+pub(super) fn tell(text: &str) {
+    let _nobody_waits_for_it = print(text);
+}
+
+/// What printing came to. Whoever closed the pipe has read enough.
+pub(super) fn printed(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write to standard output: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use super::print;
+use super::{Status, print};
 use crate::config;
 
 /// Prints it.
-pub(super) fn schema() -> ExitCode {
-    print(&format!("{:#}\n", config::schema()));
-    ExitCode::SUCCESS
+pub(super) fn schema() -> Status {
+    print(&format!("{:#}\n", config::schema()))?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -55,7 +55,7 @@ pub(super) fn status(show: &Show) -> Status {
             format!("{all:#}\n")
         }
         false => page(&status, &upstreams, &caches, is_colored()),
-    });
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

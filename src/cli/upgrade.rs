@@ -40,10 +40,10 @@ pub(super) fn upgrade(running: &Running) -> Status {
     progress_over();
     let answer = answer.map_err(|trouble| endpoint.failure(&trouble, running.json))?;
     match running.json {
-        true => print(&format!("{answer:#}\n")),
+        true => print(&format!("{answer:#}\n"))?,
         false => {
             let pid = answer.get("pid").and_then(Value::as_u64).unwrap_or_default();
-            print(&format!("upgraded: process {pid} serves; the previous one finishes what it has\n"));
+            print(&format!("upgraded: process {pid} serves; the previous one finishes what it has\n"))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -350,3 +350,31 @@ fn a_reader_that_leaves_is_no_panic() {
         assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{verb}");
     }
 }
+
+/// As of a disk that is full: a script that goes on would have half a file.
+#[test]
+fn what_cannot_be_printed_is_a_failure() {
+    let folder = Folder::new();
+    let file = &folder.file(&config(&["127.0.0.1:9".parse().unwrap()], ""));
+    for arguments in [
+        &["schema"][..],
+        &["man"],
+        &["completions", "bash"],
+        &["check", "--config", file],
+        &["explain", "http://a/", "--config", file],
+        &["cache", "generate", "zipf", "--requests", "10"],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = command.args(arguments).stdin(Stdio::null()).stdout(full).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("cannot write to standard output"), "{arguments:?}: {said}");
+        // Whoever has read enough is no failure.
+        let (reader, pipe) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+        let status = command.args(arguments).stdin(Stdio::null()).stdout(pipe).status().unwrap();
+        assert_eq!(status.code(), Some(0), "{arguments:?}");
+    }
+}

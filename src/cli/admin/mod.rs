@@ -16,7 +16,7 @@ use self::{
     configured::{configured, configured_place, configured_token, token_of, variable},
     http_client::{Answer, Place, Request},
 };
-use super::{Failure, File, Status, print};
+use super::{Failure, File, Status, print, tell};
 use crate::{
     admin::own_token,
     schema::{Problem, Problems},
@@ -88,8 +88,8 @@ impl Running {
     ) -> Status {
         let endpoint = self.endpoint()?;
         match endpoint.ask(question) {
-            Ok(answer) if self.json => print(&format!("{answer:#}\n")),
-            Ok(answer) => print(&text(&answer)),
+            Ok(answer) if self.json => print(&format!("{answer:#}\n"))?,
+            Ok(answer) => print(&text(&answer))?,
             Err(trouble) => return Err(endpoint.failure(&trouble, self.json)),
         }
         Ok(ExitCode::SUCCESS)
@@ -195,7 +195,8 @@ impl Endpoint {
     /// refusal itself is printed for the script.
     pub(super) fn failure(&self, trouble: &Trouble, is_json: bool) -> Failure {
         if let (Trouble::Refused(_, json), true) = (trouble, is_json) {
-            print(&format!("{json:#}\n"));
+            // It fails anyway.
+            tell(&format!("{json:#}\n"));
         }
         Failure::new(self.explain(trouble))
     }

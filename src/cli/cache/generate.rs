@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use super::asked::{Generate, Kind};
 use crate::{
-    cli::Failure,
+    cli::{Failure, printed},
     replay::generate::{Generator, Workload},
 };
 
@@ -12,14 +12,13 @@ use crate::{
 pub(super) fn generate(asked: &Generate) -> Result<(), Failure> {
     let requests = Generator::new(workload(asked)?, asked.objects, asked.alpha, asked.size_dist, asked.seed);
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    for (object, size) in requests.take(usize::try_from(asked.requests).unwrap_or(usize::MAX)) {
-        if writeln!(out, "{object} {size}").is_err() {
-            // Whoever closed the pipe has read enough.
-            return Ok(());
+    let write = || -> io::Result<()> {
+        for (object, size) in requests.take(usize::try_from(asked.requests).unwrap_or(usize::MAX)) {
+            writeln!(out, "{object} {size}")?;
         }
-    }
-    drop(out.flush());
-    Ok(())
+        out.flush()
+    };
+    printed(write())
 }
 
 fn workload(asked: &Generate) -> Result<Workload, Failure> {

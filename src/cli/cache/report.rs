@@ -37,9 +37,9 @@ pub(super) fn report(asked: &Asked, replay: &Replay, skipped: &Skipped) -> Resul
             }
             // With standard error closed nobody reads it.
             let _ = io::stderr().write_all(text.as_bytes());
-            print(&table(asked, &replay.simulations));
+            print(&table(asked, &replay.simulations))?;
         }
-        Format::Json => print(&format!("{:#}\n", to_json(asked, replay, skipped))),
+        Format::Json => print(&format!("{:#}\n", to_json(asked, replay, skipped)))?,
     }
     match &asked.plot {
         Some(path) => fs::write(path, picture(asked, replay))

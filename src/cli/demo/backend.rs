@@ -23,7 +23,7 @@ use super::{
     answer::{Counts, answer},
     server::{AWAY, Server},
 };
-use crate::{cli::print, net::hyper_io::HyperIo};
+use crate::{cli::tell, net::hyper_io::HyperIo};
 
 /// Time for the answer to the request that kills the backend.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -39,7 +39,7 @@ pub(super) fn start(server: Server, listener: Bound) -> io::Result<()> {
             Ok(runtime) => {
                 let _ = ready.send(Ok(()));
                 if let Err(error) = runtime.block_on(live_and_die(server, listener)) {
-                    print(&format!("backend {} is gone for good: {error}\n", server.name));
+                    tell(&format!("backend {} is gone for good: {error}\n", server.name));
                 }
             }
             Err(error) => drop(ready.send(Err(error))),
@@ -56,10 +56,10 @@ async fn live_and_die(server: Server, listener: Bound) -> io::Result<()> {
         serve(server, &listener, &counts).await;
         drop(listener);
         let Server { name, port, .. } = server;
-        print(&format!("backend {name} is dead: port {port} refuses connections for {} s\n", AWAY.as_secs()));
+        tell(&format!("backend {name} is dead: port {port} refuses connections for {} s\n", AWAY.as_secs()));
         sleep(AWAY).await;
         listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-        print(&format!(
+        tell(&format!(
             "backend {name} is back on port {port}; it gets traffic again after its next health checks\n"
         ));
     }

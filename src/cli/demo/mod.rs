@@ -19,7 +19,7 @@ use std::{
 };
 
 use self::{place::Place, server::Server};
-use super::{Failure, Status, print, start};
+use super::{Failure, Status, start, tell};
 use crate::{
     admin::own_token, app, config, control::Early, listen::activation::Activated,
     telemetry::program_log::LastLines, tls::demo::demo_certificates,
@@ -73,11 +73,11 @@ pub(super) fn demo() -> Status {
     start::begin_log(&loaded.config.log)?;
     start::raise_descriptor_limit();
     start::log_descriptor_limit(&loaded.config);
-    print(&guide::guide(&place, &command(), &file));
+    tell(&guide::guide(&place, &command(), &file));
     let early = Early::new().map_err(Failure::new)?;
     app::run(early, loaded, None, Activated::default(), None).map_err(Failure::new)?;
     drop(written_at_the_end);
-    print("The demonstration is over; its files are gone.\n");
+    tell("The demonstration is over; its files are gone.\n");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -89,7 +89,7 @@ fn listener(port: u16) -> io::Result<(TcpListener, u16)> {
     })?;
     let bound = listener.local_addr()?.port();
     if bound != port {
-        print(&format!("Port {port} is in use, so {bound} is used instead.\n"));
+        tell(&format!("Port {port} is in use, so {bound} is used instead.\n"));
     }
     Ok((listener, bound))
 }

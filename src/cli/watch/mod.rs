@@ -32,6 +32,7 @@ use self::{
 use super::{
     Failure, Status,
     admin::{Endpoint, Question, Running, Trouble},
+    printed,
     table::is_colored,
 };
 
@@ -58,7 +59,7 @@ pub(super) fn watch(running: &Running, interval: Duration) -> Status {
         true => on_terminal(live, endpoint, interval)
             .map_err(|error| Failure::new(format!("the terminal cannot be used: {error}"))),
         false => {
-            in_lines(live, &endpoint, interval, running.json);
+            printed(in_lines(live, &endpoint, interval, running.json))?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -120,13 +121,11 @@ impl Live {
 }
 
 /// A line for each look, until nobody reads any more.
-fn in_lines(mut live: Live, endpoint: &Endpoint, interval: Duration, is_json: bool) {
+fn in_lines(mut live: Live, endpoint: &Endpoint, interval: Duration, is_json: bool) -> io::Result<()> {
     loop {
         let line = if is_json { json(&live.view).to_string() } else { one_line(&live.view) };
         let mut out = io::stdout().lock();
-        if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-            return;
-        }
+        writeln!(out, "{line}").and_then(|()| out.flush())?;
         drop(out);
         thread::sleep(interval);
         live.take(look_again(endpoint));
