@@ -131,7 +131,7 @@ fn wanted(question: &Params, settings: &KeySettings) -> Checked<Wanted> {
         Kind::All => {
             return Err(refused("`all` can only be true", "name a `url`, a `prefix` or a `tag` instead"));
         }
-        Kind::Url => Rule::Uri(url(text(&body, "url")?, settings)?),
+        Kind::Url => Rule::Uri(url("url", text(&body, "url")?, settings)?),
         Kind::Prefix => Rule::Prefix(prefix(text(&body, "prefix")?, settings)?),
         Kind::Tag => Rule::Tag(tag(text(&body, "tag")?)?),
     };
@@ -144,7 +144,8 @@ fn refused(message: &str, hint: &str) -> Box<Reply> {
 
 fn text<'b>(body: &'b Map<String, Value>, key: &str) -> Checked<&'b str> {
     let given = body.get(key).unwrap_or(&Value::Null);
-    match given.as_str().filter(|text| !text.is_empty()) {
+    match given.as_str() {
+        Some("") => Err(refused(&format!("`{key}` is empty"), "`\"all\": true` purges everything")),
         Some(text) => Ok(text),
         None => Err(refused(&format!("`{key}` must be a string, not {given}"), "write it in quotes")),
     }
@@ -159,9 +160,9 @@ fn tag(text: &str) -> Checked<Vec<u8>> {
     Ok(text.as_bytes().to_vec())
 }
 
-/// The key of a URL, without the fields that a cache may have in its keys.
-fn url(text: &str, settings: &KeySettings) -> Checked<Key> {
-    let (scheme, exchange) = read("url", text)?;
+/// The key of a URL, without the fields that a cache may have in its keys. `name` is what the URL came as.
+fn url(name: &str, text: &str, settings: &KeySettings) -> Checked<Key> {
+    let (scheme, exchange) = read(name, text)?;
     let port = exchange.authority.get(exchange.host.len()..).and_then(|rest| rest.strip_prefix(':'));
     let port = port.and_then(|port| port.parse().ok());
     let target = exchange.request.target.as_str();
@@ -182,7 +183,7 @@ fn prefix(text: &str, settings: &KeySettings) -> Checked<Vec<u8>> {
             include it";
         return Err(refused(message, "end the prefix before the `?`, or purge by `url`"));
     }
-    Ok(url(text, settings)?.uri().to_vec())
+    Ok(url("prefix", text, settings)?.uri().to_vec())
 }
 
 /// A URL as the request path reads it: its scheme, and what a request for it would be.
@@ -287,7 +288,8 @@ mod tests {
             ("{\"all\": 1}", "can only be true"),
             ("{\"all\": true, \"soft\": 1}", "`soft` must be"),
             ("{\"all\": true, \"hard\": true}", "unknown key"),
-            ("{\"tag\": \"\"}", "must be a string"),
+            ("{\"tag\": \"\"}", "`tag` is empty"),
+            ("{\"tag\": 17}", "must be a string"),
             ("{\"tag\": \"a b\"}", "not one tag"),
             ("{\"tag\": \"a,b\"}", "not one tag"),
             ("{\"url\": null}", "must be a string"),
@@ -304,8 +306,10 @@ mod tests {
             ("{\"url\": \"http://a/%4\"}", "percent sign"),
             ("{\"url\": \"http://a/../b\"}", "above the root"),
             ("{\"prefix\": \"http://\"}", "no host"),
+            ("{\"prefix\": \"http:\"}", "`prefix` cannot be `http:`"),
+            ("{\"url\": \"http:\"}", "`url` cannot be `http:`"),
             ("{\"prefix\": \"http://a/b/.\"}", "dot segment"),
-            ("{\"prefix\": \"\"}", "must be a string"),
+            ("{\"prefix\": \"\"}", "`prefix` is empty"),
             ("[]", "must be a JSON object"),
         ] {
             let problem = ask(body, &KeySettings::default()).unwrap_err();
