@@ -7,7 +7,10 @@ use std::{path::Path, sync::Arc};
 
 use rustls::{
     crypto::aws_lc_rs::sign::any_supported_type,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
     sign::{CertifiedKey, SigningKey},
 };
 
@@ -31,7 +34,12 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, BuildEr
             None => return Ok(found),
             Some(index) => format!("certificate {} of {} is broken", index + 1, path.display()),
         },
-        Err(error) => format!("{} is not PEM: {error}", path.display()),
+        Err(error) => cut_off(path, &error).unwrap_or_else(|| match &error {
+            pem::Error::IllegalSectionStart { line } => {
+                format!("{} is not PEM: `{}` begins no block", path.display(), shown(line))
+            }
+            error => format!("{} is not PEM: {error}", path.display()),
+        }),
     };
     Err(BuildError::new(message, "it must contain blocks that begin with `-----BEGIN CERTIFICATE-----`"))
 }
@@ -51,13 +59,11 @@ pub fn signer(path: &Path) -> Result<Arc<dyn SigningKey>, BuildError> {
         );
         return Err(BuildError::new(message, hint));
     }
-    let Ok(key) = PrivateKeyDer::from_pem_slice(&pem) else {
-        let message = format!("no private key in {}", path.display());
-        return Err(BuildError::new(
-            message,
-            "it must contain a block that begins with `-----BEGIN PRIVATE KEY-----`",
-        ));
-    };
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+        let nothing = || format!("no private key in {}", path.display());
+        let message = cut_off(path, &error).unwrap_or_else(nothing);
+        BuildError::new(message, "it must contain a block that begins with `-----BEGIN PRIVATE KEY-----`")
+    })?;
     any_supported_type(&key).map_err(|_| {
         let message = format!("the private key in {} is not supported", path.display());
         BuildError::new(
@@ -65,6 +71,16 @@ pub fn signer(path: &Path) -> Result<Arc<dyn SigningKey>, BuildError> {
             "keys must be ECDSA (P-256, P-384, P-521), Ed25519 or RSA of 2048 bits or more",
         )
     })
+}
+
+/// That a file ends before its last block does, as one that was not copied whole.
+fn cut_off(path: &Path, error: &pem::Error) -> Option<String> {
+    let pem::Error::MissingSectionEnd { end_marker } = error else { return None };
+    Some(format!("{} is cut off: there is no `-----END {}-----`", path.display(), shown(end_marker)))
+}
+
+fn shown(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).escape_debug().to_string()
 }
 
 /// A chain with the key that its first certificate was made for. `path` is the chain's, for the message.

@@ -328,6 +328,18 @@ fn what_cannot_be_built_says_why() {
     assert_eq!(build(&[], &off), "the https listener `secure` has no certificate");
     let missing = CertificateConf { chain: world.dir.join("none.pem"), key: good.key.clone() };
     assert!(build(&[missing], &off).starts_with("there is no file"));
+    for (part, name) in [(&good.chain, "CERTIFICATE"), (&good.key, "PRIVATE KEY")] {
+        let whole = fs::read(part).unwrap();
+        let half = world.dir.join("half.pem");
+        fs::write(&half, &whole[..whole.len() / 2]).unwrap();
+        let is_chain = *part == good.chain;
+        let torn = CertificateConf {
+            chain: if is_chain { half.clone() } else { good.chain.clone() },
+            key: if is_chain { good.key.clone() } else { half },
+        };
+        let said = build(&[torn], &off);
+        assert!(said.contains("half.pem is cut off") && said.contains(&format!("END {name}-")), "{said}");
+    }
     let other = world.certificate("other", &["a.test"]);
     let crossed = CertificateConf { chain: good.chain.clone(), key: other.key };
     assert!(build(&[crossed], &off).starts_with("the key does not match"));
