@@ -53,7 +53,12 @@ impl From<Kind> for ProxyError {
 impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.cause {
-            Some(cause) => write!(f, "{}: {cause}", self.0.kind),
+            Some(cause) => {
+                let cause = cause.to_string();
+                // What rustls adds is for who writes a program.
+                let cause = cause.split(": https://docs.rs/").next().unwrap_or_default();
+                write!(f, "{}: {cause}", self.0.kind)
+            }
             None => self.0.kind.fmt(f),
         }
     }
@@ -341,3 +346,17 @@ impl fmt::Display for BuildError {
 }
 
 impl Error for BuildError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_are_for_people_who_run_it() {
+        let cause = "closed without close_notify: https://docs.rs/rustls/latest/manual";
+        let error = ProxyError::because(Kind::BodyBroken, cause);
+        assert_eq!(error.to_string(), "the backend's response ended too early: closed without close_notify");
+        let error = ProxyError::because(Kind::Connect, "refused: https://a.test");
+        assert_eq!(error.to_string(), "could not connect to the backend: refused: https://a.test");
+    }
+}
