@@ -9,6 +9,7 @@ pub(super) mod datagrams;
 pub(super) mod layer4;
 pub(super) mod layer4_upstreams;
 mod loops;
+mod own_files;
 mod peers;
 
 use std::{
@@ -39,6 +40,7 @@ pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
     loops::backends_that_are_listeners(config, root, reader);
     cluster::check(config, root, reader);
     peers::check(config, root, reader);
+    own_files::check(config, root, reader);
     references(root, reader);
     // With a table left out for its own problem, places could not be told apart.
     if config.cache.len() == root.items_of("cache").len() {

@@ -63,6 +63,11 @@ impl Source {
         &self.text
     }
 
+    /// All files that the text is of, the one that includes the others first.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&*self.file).chain(self.included.iter().map(|(_, file)| &**file))
+    }
+
     /// The file that `offset` is in, as it was named.
     pub fn file(&self, offset: usize) -> &Path {
         self.part(offset).1

@@ -251,6 +251,22 @@ fn paths_of_sockets_are_as_long_as_addresses_allow() {
     }
 }
 
+/// By whatever name: the log would end what is read from it.
+#[test]
+fn no_log_goes_into_what_is_read() {
+    let folder = Folder::new("own-log");
+    let said = |access: &str| {
+        let read = folder.read(&[""], &format!("[log]\naccess = \"{access}\"\n"));
+        read.map_or_else(|problems| problems, |_| String::new())
+    };
+    fs::write(folder.0.join("x.toml"), "").unwrap();
+    std::os::unix::fs::symlink("x.toml", folder.0.join("other.log")).unwrap();
+    for access in ["x.toml", "certs/../x.toml", "other.log", "certs/demo.key"] {
+        assert!(said(access).contains("is a file of this configuration"), "{access}: {}", said(access));
+    }
+    assert_eq!(said("access.log"), "");
+}
+
 #[test]
 fn sockets_of_files_in_two_folders_are_two() {
     let folder = env::temp_dir().join(format!("pointsman-sockets-{}", std::process::id()));
