@@ -129,9 +129,16 @@ impl Include {
     pub fn read_files(&self, file: &Path) -> (Vec<Included>, Vec<Wrong>) {
         let (mut found, mut wrong) = (Vec::new(), Vec::new());
         let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let mut seen = HashSet::from([real(file)]);
+        let own = real(file);
+        let mut seen = HashSet::from([own.clone()]);
         let mut left = MOST_BYTES;
         for pattern in &self.patterns {
+            // Among those of a pattern it is no mistake.
+            if !is_pattern(&pattern.path) && real(&pattern.path) == own {
+                let message = format!("`{}` is the file that this is in", pattern.written);
+                wrong.push((pattern.place, message, "name the other files, or leave it out"));
+                continue;
+            }
             let files = matching(&pattern.path).map_err(|error| unreadable(&pattern.path, &error));
             let files = files.unwrap_or_else(|message| {
                 wrong.push((pattern.place, message, READABLE));
