@@ -104,7 +104,8 @@ pub enum Kind {
     BodyTimeout,
     /// The client closed or reset its connection or stream.
     ClientGone,
-    /// The client took nothing of the response for longer than `timeouts.body`.
+    /// The client took nothing of the response for longer than `timeouts.body`, or of what a tunnel has for it for as long as
+    /// that may be silent.
     ClientStalled,
     /// The request names a host that this TLS connection is not for.
     Misdirected,
@@ -163,7 +164,7 @@ pub enum Kind {
     BodyBroken,
     /// The ClientHello did not come in time.
     HelloTimeout,
-    /// Neither side of a connection that is passed on sent anything for too long.
+    /// Nothing went through a connection that is passed on for too long.
     TunnelIdle,
     /// The backend broke off a connection that is passed on.
     TunnelBroken,
@@ -313,7 +314,7 @@ impl fmt::Display for Kind {
             Self::ResponseTimeout => "the backend did not answer in time",
             Self::BodyBroken => "the backend's response ended too early",
             Self::HelloTimeout => "the ClientHello came too slowly",
-            Self::TunnelIdle => "neither side sent anything for too long",
+            Self::TunnelIdle => "nothing went through for too long",
             Self::TunnelBroken => "the backend broke the connection",
             Self::RouteTimeout => "the exchange took longer than its route allows",
             Self::MemoryFull => "the proxy has no memory left for another request",

@@ -8,10 +8,10 @@ use std::{
 
 use super::active::ActiveExchange;
 use crate::{
-    error::Kind,
+    error::{Kind, ProxyError},
     exchange::Exchange,
     net::{
-        Buffer, Deadline, Http1Stream,
+        Buffer, Deadline, Http1Stream, Stream,
         tunnel::{Carried, End, Endpoint, FramedJoint, Joint, Limits, Silence},
     },
     upstream::{Permit, Switched, SwitchedTo},
@@ -58,11 +58,13 @@ pub async fn join(client: &mut Http1Stream, deadline: &Deadline, mut tunnel: Box
     // The response head goes first.
     deadline.after(tunnel.limits.silence.idle);
     let flushed = poll_fn(|cx| match client.poll_flush(cx) {
-        Poll::Ready(result) => Poll::Ready(result.is_ok()),
-        Poll::Pending => deadline.poll_elapsed(cx).map(|()| false),
+        Poll::Ready(result) => Poll::Ready(result.map_err(|_| Kind::ClientGone)),
+        Poll::Pending => deadline.poll_elapsed(cx).map(|()| Err(Kind::ClientStalled)),
     });
-    if !flushed.await {
-        return;
+    if let Err(kind) = flushed.await {
+        client.stream.reset();
+        tunnel.backend.reset();
+        return note(&mut tunnel.exchange, Carried::default(), Some(kind.into()));
     }
     client.rest();
     tunnel.rest();
@@ -72,16 +74,37 @@ pub async fn join(client: &mut Http1Stream, deadline: &Deadline, mut tunnel: Box
         let input = client.take_input();
         return join_frames(&mut client.stream, input, deadline, &mut tunnel).await;
     }
-    let Tunnel { permit, backend, limits, exchange, .. } = &mut *tunnel;
-    let Switched::Http1(backend) = backend else { return };
-    let mut joint = Joint::new(client.take_input(), backend.take_input());
+    let mut joint = Joint::new(client.take_input(), tunnel.backend.take_input());
+    let mut joined = Joined { client: &mut client.stream, tunnel: &mut tunnel, is_over: false };
     let mut counted = 0;
-    poll_fn(|cx| {
-        let ends = (&mut client.stream, &mut backend.stream);
+    let end = poll_fn(|cx| {
+        let Joined { client, tunnel, .. } = &mut joined;
+        let Tunnel { permit, backend: Switched::Http1(backend), limits, .. } = &mut **tunnel else {
+            return Poll::Ready(End::Done);
+        };
+        let ends = (&mut **client, &mut backend.stream);
         joint.poll(cx, ends, (deadline, &*limits), &mut |carried| count(permit, &mut counted, carried))
     })
     .await;
-    note(exchange, joint.carried());
+    joined.is_over = true;
+    note(&mut joined.tunnel.exchange, joint.carried(), error_of(end));
+}
+
+/// Two connections that are joined. Dropped before their end, by that of the program or an administrator, both are reset:
+/// neither side shall take what came for all.
+struct Joined<'a> {
+    client: &'a mut Stream,
+    tunnel: &'a mut Tunnel,
+    is_over: bool,
+}
+
+impl Drop for Joined<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.client.reset();
+            self.tunnel.backend.reset();
+        }
+    }
 }
 
 /// Joins a client whose side is a stream with the backend.
@@ -110,10 +133,17 @@ fn join_frames<'a>(
             joint.poll(cx, (&mut *client, backend), (deadline, &*limits), closing, &mut watch)
         })
         .await;
-        note(&mut tunnel.exchange, joint.carried());
-        if matches!(end, End::Over) {
-            tunnel.exchange.facts.error = Some((Kind::Draining, Kind::Draining.to_string()));
-        }
+        let error = if matches!(end, End::Over) { Some(Kind::Draining.into()) } else { error_of(end) };
+        note(&mut tunnel.exchange, joint.carried(), error);
+    }
+}
+
+/// What the end of a tunnel is to the log. Many break off once they have said in their own protocol that it is over, so that
+/// this is worth no word.
+fn error_of(end: End) -> Option<ProxyError> {
+    match end {
+        End::FirstBroke(_) | End::SecondBroke(_) => None,
+        End::Done | End::Idle | End::FirstStalled | End::SecondStalled | End::Over => end.into_error(),
     }
 }
 
@@ -123,10 +153,13 @@ fn count(permit: &Permit, counted: &mut u64, Carried { up, down, .. }: Carried) 
     *counted = up + down;
 }
 
-/// Notes what was carried in all.
-fn note(exchange: &mut ActiveExchange, carried: Carried) {
+/// Notes what was carried in all, and what cut it off.
+fn note(exchange: &mut ActiveExchange, carried: Carried, error: Option<ProxyError>) {
     exchange.facts.bytes_in += carried.up;
     exchange.facts.bytes_out += carried.down;
+    if let Some(error) = error {
+        exchange.facts.error = Some((error.kind(), error.to_string()));
+    }
 }
 
 #[cfg(test)]

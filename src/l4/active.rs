@@ -74,14 +74,7 @@ impl ActiveTunnel {
 
     /// It came to this end.
     pub(super) fn end(&mut self, end: End) {
-        let error = match end {
-            End::Done => None,
-            End::Idle => Some(Kind::TunnelIdle.into()),
-            End::Over => Some(Kind::RouteTimeout.into()),
-            End::FirstBroke(error) => Some(ProxyError::because(Kind::ClientGone, error)),
-            End::SecondBroke(error) => Some(ProxyError::because(Kind::TunnelBroken, error)),
-        };
-        self.finish(error.as_ref());
+        self.finish(end.into_error().as_ref());
     }
 
     /// It came to nothing.

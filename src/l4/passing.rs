@@ -98,8 +98,6 @@ impl Tunnel {
         let limits = (&*deadline, &active.limits());
         let ended = ready!(joint.poll(cx, (&mut *client, &mut *backend), limits, &mut watch));
         answering.end(place);
-        client.say_goodbye();
-        backend.say_goodbye();
         active.end(ended);
         Poll::Ready(())
     }

@@ -333,6 +333,25 @@ fn connect_is_refused_unless_the_route_allows_it() {
 }
 
 #[test]
+fn tunnel_whose_client_takes_nothing_is_reset() {
+    let origin = Origin::start(|_| {
+        Reply::Take(Box::new(|connection| {
+            // More than any socket holds.
+            let much = vec![b'x'; 64_000_000];
+            connection.send([&b"HTTP/1.1 200 OK\r\n\r\n"[..], &much].concat());
+        }))
+    });
+    let route = "upstream = \"u\"\nupgrade = [\"connect\"]\ntunnel_idle = \"1s\"\n";
+    let text = config(&[origin.address()], "").replace("upstream = \"u\"\n", route);
+    let proxy = Proxy::start(&text);
+    let mut client = proxy.connect();
+    client.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
+    assert_eq!(proxy.logged("a:443")["error"], "client_stalled");
+    let error = std::io::copy(&mut client.stream, &mut std::io::sink()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
 fn the_head_before_a_tunnel_frames_nothing() {
     for framing in ["", "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"] {
         let origin = Origin::start(move |_| {

@@ -9,7 +9,7 @@ use std::{
 use tokio::io::AsyncWrite;
 
 use super::pipe::Pipe;
-use crate::net::{Buffer, Plain, Stream, buffer};
+use crate::net::{Buffer, Plain, Stream, buffer, poll_at_once};
 
 /// Which end of a direction broke, and how.
 pub(super) enum Broken {
@@ -97,6 +97,14 @@ impl Direction {
     /// Whether its source ended, and that is passed on.
     pub(super) fn is_done(&self) -> bool {
         self.state == State::Done
+    }
+
+    /// Whether some of what was read has not gone out: who is told that it is over would take what came for all. What TLS
+    /// holds is brought out as far as that can be done at once.
+    pub(super) fn has_rest(&self, to: &mut Stream) -> bool {
+        let flushed = poll_at_once(|cx| Pin::new(&mut *to).poll_flush(cx));
+        let is_piped = self.pipe.as_ref().is_some_and(|pipe| !pipe.is_empty());
+        is_piped || !self.buffer.is_empty() || !matches!(flushed, Poll::Ready(Ok(())))
     }
 
     /// Writes what there is, and splices or reads once.

@@ -10,7 +10,10 @@ use super::{
     direction::{Broken, State},
     endpoint::Endpoint,
 };
-use crate::{net::Buffer, websocket::Frames};
+use crate::{
+    net::{Buffer, poll_at_once},
+    websocket::Frames,
+};
 
 /// One direction of a WebSocket.
 #[derive(Debug)]
@@ -57,6 +60,11 @@ impl Flow {
             ready!(self.poll_read(cx, from, to))?;
         }
         self.poll_end(cx, to)
+    }
+
+    /// Whether some of what was read has not gone out. What TLS holds is brought out as far as that can be done at once.
+    pub(super) fn has_rest(&self, to: &mut impl Endpoint) -> bool {
+        !self.buffer.is_empty() || !matches!(poll_at_once(|cx| to.poll_flush(cx)), Poll::Ready(Ok(())))
     }
 
     /// Ends the direction in good order: what is under way of a frame goes first, then `close`, then the end. Ready when

@@ -68,6 +68,11 @@ impl FramedJoint {
             match &ended {
                 End::Over => {}
                 End::Done | End::Idle => return Poll::Ready(ended),
+                End::FirstStalled | End::SecondStalled => {
+                    first.reset();
+                    second.reset();
+                    return Poll::Ready(ended);
+                }
                 End::FirstBroke(_) => {
                     second.reset();
                     return Poll::Ready(ended);
@@ -121,7 +126,11 @@ impl FramedJoint {
         }
         let carried = self.carried();
         if let Poll::Ready(end) = self.pace.poll(cx, limits, (carried, (is_up_done, is_down_done)), watch) {
-            return Poll::Ready(end);
+            return Poll::Ready(match end {
+                End::Idle if self.down.has_rest(first) => End::FirstStalled,
+                End::Idle if self.up.has_rest(second) => End::SecondStalled,
+                end => end,
+            });
         }
         closing(cx).map(|()| End::Over)
     }

@@ -10,8 +10,9 @@ use crate::net::{Buffer, Deadline, Stream};
 
 /// What is between two streams that are joined: what was read of each and is not written yet, and how far they are.
 ///
-/// An end of one is passed on, and the other direction goes on; a reset of one is passed on as a reset. When both have
-/// ended the streams are to be dropped: one without TLS is told its end by that.
+/// An end of one is passed on, and the other direction goes on; a reset of one is passed on as a reset. What is cut off,
+/// by its time or because a side takes nothing, is reset on both sides: neither shall take what came for all. At the end
+/// the streams are to be dropped: one without TLS is told its end by that.
 ///
 /// No future, and without the streams, deadline and limits, which who polls it has: most tunnels are idle, and would keep
 /// them twice.
@@ -45,7 +46,15 @@ impl Joint {
     ) -> Poll<End> {
         let ended = ready!(self.poll_end(cx, (&mut *first, &mut *second), limits, watch));
         match &ended {
-            End::Done | End::Idle | End::Over => {}
+            End::Done => {}
+            End::Idle => {
+                first.say_goodbye();
+                second.say_goodbye();
+            }
+            End::FirstStalled | End::SecondStalled | End::Over => {
+                first.reset();
+                second.reset();
+            }
             End::FirstBroke(_) => second.reset(),
             End::SecondBroke(_) => first.reset(),
         }
@@ -68,6 +77,11 @@ impl Joint {
             Err(end) => return Poll::Ready(end),
         };
         let carried = self.carried();
-        self.pace.poll(cx, limits, (carried, (is_up_done, is_down_done)), watch)
+        let end = ready!(self.pace.poll(cx, limits, (carried, (is_up_done, is_down_done)), watch));
+        Poll::Ready(match end {
+            End::Idle if self.down.has_rest(first) => End::FirstStalled,
+            End::Idle if self.up.has_rest(second) => End::SecondStalled,
+            end => end,
+        })
     }
 }

@@ -7,7 +7,11 @@ use std::{
 };
 
 use super::direction::Broken;
-use crate::{moment::Moment, net::Deadline};
+use crate::{
+    error::{Kind, ProxyError},
+    moment::Moment,
+    net::Deadline,
+};
 
 /// How long a tunnel may be silent.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,14 +36,36 @@ pub struct Limits {
 pub enum End {
     /// Both sides ended, and everything was passed on.
     Done,
-    /// Neither side sent anything for too long.
+    /// Neither side sent anything for too long, and all that they had sent was passed on.
     Idle,
-    /// Its time was over.
+    /// The first side took nothing for too long of what there was for it; both were reset.
+    FirstStalled,
+    /// The second side took nothing for too long of what there was for it; both were reset.
+    SecondStalled,
+    /// Its time was over; unless both could be told so between two of their frames, they were reset.
     Over,
     /// The first side broke; the other one was reset.
     FirstBroke(io::Error),
     /// The second side broke; the other one was reset.
     SecondBroke(io::Error),
+}
+
+impl End {
+    /// What it is to the log, unless it is a good one. The first side is the client's.
+    pub fn into_error(self) -> Option<ProxyError> {
+        match self {
+            Self::Done => None,
+            Self::Idle => Some(Kind::TunnelIdle.into()),
+            Self::FirstStalled => Some(Kind::ClientStalled.into()),
+            Self::SecondStalled => Some(ProxyError::because(
+                Kind::TunnelIdle,
+                "the backend took nothing of what there was for it",
+            )),
+            Self::Over => Some(Kind::RouteTimeout.into()),
+            Self::FirstBroke(error) => Some(ProxyError::because(Kind::ClientGone, error)),
+            Self::SecondBroke(error) => Some(ProxyError::because(Kind::TunnelBroken, error)),
+        }
+    }
 }
 
 /// What went through a tunnel, in bytes.

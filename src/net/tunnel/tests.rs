@@ -1,6 +1,6 @@
 use std::{
     future::poll_fn,
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use tokio::net::UnixStream;
@@ -9,7 +9,10 @@ use super::{
     direction::{Direction, State},
     *,
 };
-use crate::net::{Buffer, Deadline, Plain, Stream};
+use crate::{
+    moment::Moment,
+    net::{Buffer, Deadline, Plain, Stream},
+};
 
 /// What waits for hours keeps this much, the two streams aside; tasks have their sizes by it (`l4::passing`).
 #[test]
@@ -30,6 +33,11 @@ async fn a_direction_that_ended_holds_no_buffer() {
     let mut cx = Context::from_waker(Waker::noop());
     assert!(direction.poll(&mut cx, &mut from, &mut to, false).is_ready());
     assert_eq!((direction.state, direction.buffer.size()), (State::Done, 0));
+}
+
+/// More than any socket holds, in memory that is in no account.
+fn too_much() -> Buffer {
+    Buffer::shared(vec![0; 64_000_000].into())
 }
 
 mod joined {
@@ -54,15 +62,29 @@ mod joined {
 
     /// The far ends of two connections that are joined, and what becomes of the tunnel.
     async fn tunnel(silence: Silence) -> (TcpStream, TcpStream, JoinHandle<(Carried, End)>) {
+        tunnel_of((Buffer::copy_of(b"first "), Buffer::default()), Limits { silence, end: None }).await
+    }
+
+    /// The same, with what was read of either end already.
+    async fn tunnel_of(
+        (input, other_input): (Buffer, Buffer),
+        limits: Limits,
+    ) -> (TcpStream, TcpStream, JoinHandle<(Carried, End)>) {
         let ((client, near), (far, backend)) = (pair().await, pair().await);
         let joined = tokio::spawn(async move {
             let (mut near, mut far) = (Stream::Plain(Plain::Tcp(near)), Stream::Plain(Plain::Tcp(far)));
-            let mut joint = Joint::new(Buffer::copy_of(b"first "), Buffer::default());
-            let limits = (&Deadline::new(), &Limits { silence, end: None });
+            let mut joint = Joint::new(input, other_input);
+            let limits = (&Deadline::new(), &limits);
             let end = poll_fn(|cx| joint.poll(cx, (&mut near, &mut far), limits, &mut |_| {})).await;
             (joint.carried(), end)
         });
         (client, backend, joined)
+    }
+
+    /// Reads to the end, which is a reset.
+    async fn assert_is_reset(stream: &mut TcpStream, who: &str) {
+        let error = stream.read_to_end(&mut Vec::new()).await.expect_err(who);
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{who}");
     }
 
     fn bytes(length: usize) -> Vec<u8> {
@@ -166,11 +188,49 @@ mod joined {
     async fn silence_and_half_silence_have_limits_of_their_own() {
         let timer = tokio::spawn(crate::net::timer::drive());
         let short = Duration::from_millis(20);
-        let (_client, _backend, joined) = tunnel(Silence { idle: short, ..LONG }).await;
+        let (mut client, mut backend, joined) = tunnel(Silence { idle: short, ..LONG }).await;
         assert!(matches!(joined.await.unwrap().1, End::Idle));
+        // Nothing was cut off.
+        let mut read = Vec::new();
+        assert_eq!(client.read_to_end(&mut read).await.unwrap(), 0);
+        assert_eq!(backend.read_to_end(&mut read).await.unwrap(), 6);
         let (mut client, _backend, joined) = tunnel(Silence { half_closed: short, ..LONG }).await;
         client.shutdown().await.unwrap();
         assert!(matches!(joined.await.unwrap().1, End::Idle));
+        assert_eq!(client.read_to_end(&mut read).await.unwrap(), 0);
+        timer.abort();
+    }
+
+    /// Else what came until then would be taken for all.
+    #[tokio::test]
+    async fn silence_of_who_takes_nothing_is_a_reset() {
+        let timer = tokio::spawn(crate::net::timer::drive());
+        let short = Duration::from_millis(20);
+        let limits = Limits { silence: Silence { idle: short, half_closed: short }, end: None };
+        for is_of_client in [true, false] {
+            let (much, none) = (too_much(), Buffer::default());
+            let inputs = if is_of_client { (much, none) } else { (none, much) };
+            let (mut client, mut backend, joined) = tunnel_of(inputs, limits).await;
+            match joined.await.unwrap().1 {
+                End::FirstStalled => assert!(!is_of_client),
+                End::SecondStalled => assert!(is_of_client),
+                end => panic!("{end:?}"),
+            }
+            assert_is_reset(&mut client, "the client").await;
+            assert_is_reset(&mut backend, "the backend").await;
+        }
+        timer.abort();
+    }
+
+    #[tokio::test]
+    async fn who_is_cut_off_by_the_time_is_reset() {
+        let timer = tokio::spawn(crate::net::timer::drive());
+        let end = Some(Moment::now().plus(Duration::from_millis(20)));
+        let inputs = (Buffer::copy_of(b"first"), Buffer::default());
+        let (mut client, mut backend, joined) = tunnel_of(inputs, Limits { silence: LONG, end }).await;
+        assert!(matches!(joined.await.unwrap().1, End::Over));
+        assert_is_reset(&mut client, "the client").await;
+        assert_is_reset(&mut backend, "the backend").await;
         timer.abort();
     }
 
@@ -225,6 +285,30 @@ mod frames {
             joint.poll(cx, (&mut near, &mut far), limits, closing, &mut |_| {})
         })
         .await
+    }
+
+    #[tokio::test]
+    async fn silence_of_who_takes_nothing_is_no_end() {
+        let timer = tokio::spawn(crate::net::timer::drive());
+        let short = Duration::from_millis(20);
+        let limits = Limits { silence: Silence { idle: short, half_closed: short }, end: None };
+        for is_of_client in [true, false] {
+            let (_client, near) = UnixStream::pair().unwrap();
+            let (_backend, far) = UnixStream::pair().unwrap();
+            let (mut near, mut far) = (Stream::Plain(Plain::Unix(near)), Stream::Plain(Plain::Unix(far)));
+            let (much, none) = (too_much(), Buffer::default());
+            let (input, other_input) = if is_of_client { (much, none) } else { (none, much) };
+            let mut joint = FramedJoint::new(input, other_input);
+            let limits = (&Deadline::new(), &limits);
+            let end =
+                poll_fn(|cx| joint.poll(cx, (&mut near, &mut far), limits, |_| Poll::Pending, &mut |_| {}));
+            match end.await {
+                End::FirstStalled => assert!(!is_of_client),
+                End::SecondStalled => assert!(is_of_client),
+                end => panic!("{end:?}"),
+            }
+        }
+        timer.abort();
     }
 
     /// Frames of many lengths, and where each ends.

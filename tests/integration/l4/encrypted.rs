@@ -92,6 +92,17 @@ fn silence_ends_encrypted_tunnels_and_half_of_one() {
 }
 
 #[test]
+fn what_is_cut_off_has_no_end_in_tls() {
+    let (server, folder) = (Server::echo("half of it"), tls::folder());
+    let config = passing(&[server.address], CERTIFICATE, "timeout = \"500ms\"", "");
+    let proxy = Proxy::start_in(folder.clone(), &config);
+    let mut client = client(&proxy, &folder);
+    // With a close_notify it would be all.
+    client.read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(logged(&proxy, 1)[0]["error"], "route_timeout");
+}
+
+#[test]
 fn a_silent_client_of_tls_is_given_up() {
     let folder = tls::folder();
     let server = Server::echo("never");

@@ -180,6 +180,36 @@ fn silence_ends_a_tunnel_and_half_of_one_sooner() {
 }
 
 #[test]
+fn what_is_cut_off_is_reset_on_both_sides() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let server = Server::start(move |mut stream| {
+        let _ = tell.send(stream.read_to_end(&mut Vec::new()).map_err(|error| error.kind()));
+    });
+    let proxy = Proxy::start(&passing(&[server.address], "", "timeout = \"1s\"", ""));
+    let mut client = connect(&proxy);
+    client.write_all(b"half of it").unwrap();
+    let error = client.read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert_eq!(told.recv_timeout(crate::support::PATIENCE).unwrap(), Err(ErrorKind::ConnectionReset));
+    assert_eq!(logged(&proxy, 1)[0]["error"], "route_timeout");
+}
+
+#[test]
+fn slow_reader_does_not_take_what_came_for_all() {
+    let server = Server::start(|mut stream| {
+        // More than any socket holds.
+        let block = vec![0; 1_000_000];
+        while stream.write_all(&block).is_ok() {}
+    });
+    let proxy = Proxy::start(&passing(&[server.address], "", "half_close_timeout = \"1s\"", ""));
+    let mut client = connect(&proxy);
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(logged(&proxy, 1)[0]["error"], "client_stalled");
+    let error = std::io::copy(&mut client, &mut std::io::sink()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
 fn who_is_denied_reaches_no_backend() {
     let server = Server::echo("hello");
     let proxy = Proxy::start(&passing(&[server.address], "deny = [\"127.0.0.0/8\"]", "", ""));
