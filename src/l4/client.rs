@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::io::{AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 
 use crate::{
-    net::{Buffer, Deadline, Plain, Stream, Waiter, linger},
+    net::{Buffer, Deadline, Departure, Stream, Waiter, linger},
     tls::conf::Starttls,
 };
 
@@ -25,6 +25,8 @@ pub(super) struct Client {
     pub(super) stream: Stream,
     pub(super) input: Buffer,
     pub(super) deadline: Deadline,
+    /// Whether it breaks off while it waits for a place at a backend.
+    pub(super) departure: Departure,
     /// How it asked for TLS in the clear, and was answered that it begins; so the backend is asked, too.
     pub(super) asked: Starttls,
 }
@@ -92,13 +94,8 @@ impl Client {
 
 impl Waiter for Client {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Stream::Plain(Plain::Tcp(stream)) = &self.stream else { return Poll::Pending };
-        let mut byte = [0; 1];
         // An end is passed on in its time, and what was sent before it too; only who broke off is gone.
-        match stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
-            Poll::Ready(Err(_)) => Poll::Ready(()),
-            Poll::Ready(Ok(_)) | Poll::Pending => Poll::Pending,
-        }
+        self.departure.poll(cx, &self.stream)
     }
 
     fn deadline(&self) -> &Deadline {

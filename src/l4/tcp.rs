@@ -19,7 +19,7 @@ use crate::{
     h1::Method,
     health::passive::Verdict,
     moment::Moment,
-    net::{Buffer, Deadline, Stream, tunnel::Joint},
+    net::{Buffer, Deadline, Departure, Stream, tunnel::Joint},
     runtime::{ListenerId, Permit, Serves, Worker, WorkerSnapshot, connections::Place as Entry},
     telemetry::metrics::Outcome,
     tls::conf::Starttls,
@@ -62,11 +62,12 @@ pub async fn open(connection: Connection, entry: Entry) -> Option<Tunnel> {
         Some(Serves::Tls) => "tls",
         _ => "tcp",
     };
-    let mut client = Client { stream, input, deadline: Deadline::new(), asked: Starttls::Off };
+    let (deadline, departure) = (Deadline::new(), Departure::default());
+    let mut client = Client { stream, input, deadline, departure, asked: Starttls::Off };
     let mut active = ActiveTunnel::new(&worker, (listener, snapshot.clone()), peer, protocol, &entry);
     let error = match find_backend(&snapshot, listener, &mut client, &active).await {
         Ok(Connected { place, stream: backend, answering }) => {
-            let Client { stream: client, input, deadline, asked: _ } = client;
+            let Client { stream: client, input, deadline, departure: _, asked: _ } = client;
             let joint = Joint::new(input, Buffer::default());
             return Some(Tunnel {
                 backend,
@@ -134,6 +135,8 @@ async fn connect(target: Acquire<'_>, client: &mut Client, active: &ActiveTunnel
     let mut tried = Vec::new();
     loop {
         let (place, picked) = target.pick(&tried, client).await?;
+        // It waits no more; what watched it goes back.
+        client.departure = Departure::default();
         active.begin_attempt(worker_upstream, place.index());
         let conf = &worker_upstream.upstream.conf;
         let header = match conf.proxy_protocol {

@@ -10,6 +10,7 @@
 
 pub mod body_writer;
 pub mod buffer;
+pub mod departure;
 pub mod descriptors;
 pub mod dial;
 pub mod happy_eyeballs;
@@ -27,6 +28,7 @@ pub mod waiter;
 
 pub use body_writer::BodyWriter;
 pub use buffer::Buffer;
+pub use departure::Departure;
 pub use http1_stream::{BodyFrame, BodyReader, Http1Stream};
 pub use least_rate::LeastRate;
 pub use linger::linger;

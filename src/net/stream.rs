@@ -175,14 +175,18 @@ impl Stream {
 
     /// Has the connection reset when it is dropped, and not ended: the other end shall not take what came for all.
     pub fn reset(&self) {
-        let plain = match self {
+        if let Plain::Tcp(stream) = self.plain() {
+            // Where that fails the connection is gone.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// What carries the bytes, below TLS where there is some.
+    pub(super) fn plain(&self) -> &Plain {
+        match self {
             Self::Plain(plain) => plain,
             Self::TlsServer(stream) => stream.get_ref().0,
             Self::TlsClient(stream) => stream.get_ref().0,
-        };
-        if let Plain::Tcp(stream) = plain {
-            // Where that fails the connection is gone.
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
 

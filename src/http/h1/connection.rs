@@ -24,7 +24,7 @@ use crate::{
         upgrade::Tunnel,
     },
     moment::Moment,
-    net::{BodyReader, BodyWriter, Deadline, Http1Stream, Plain, Stream, linger},
+    net::{BodyReader, BodyWriter, Deadline, Departure, Http1Stream, Plain, Stream, linger},
     runtime::{
         ListenerId, Permit, Worker,
         parked::{self, Parked},
@@ -344,5 +344,6 @@ fn client<'a>(connection: &'a mut Connection, request: &RequestHead, framing: Fr
         is_until_close: false,
         bound: &mut connection.bound,
         ended: None,
+        departure: Departure::default(),
     }
 }

@@ -3,6 +3,7 @@
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tokio::{
+    io::AsyncWriteExt,
     join,
     time::{Instant, sleep},
 };
@@ -55,5 +56,35 @@ fn who_waits_for_an_ejected_backend_is_refused_at_once() {
         let (_, waits) = join!(ask(&stage, 0, GET), ask(&stage, 100, GET));
         assert_eq!(waits, (503, 4));
         stage.assert_all_is_given_back("an ejection").await;
+    });
+}
+
+/// Lets a second go by in steps: the clock may go on with what the event loop tells, and not only after that.
+async fn pause() {
+    for _ in 0..20 {
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Its bytes are read once it has a place, and must not hide that it left.
+#[test]
+fn client_that_left_within_its_body_waits_no_more() {
+    run(async || {
+        let stage = Stage::new(QUEUE, ROUTE, &SLOW);
+        let leaves = async {
+            sleep(Duration::from_millis(100)).await;
+            let (mut client, mut connection) = stage.connect();
+            tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+            client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nsome").await.unwrap();
+            pause().await;
+            let upstream = stage.worker.snapshot().shared.upstreams[0].clone();
+            assert_eq!(upstream.queue.len(), 1);
+            drop(client);
+            pause().await;
+            assert_eq!(upstream.queue.len(), 0);
+        };
+        let (first, ()) = join!(ask(&stage, 0, GET), leaves);
+        assert_eq!(first, (200, 5));
+        stage.assert_all_is_given_back("who left").await;
     });
 }

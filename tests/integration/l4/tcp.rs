@@ -143,6 +143,23 @@ fn places_at_a_backend_are_waited_for_in_the_queue() {
 }
 
 #[test]
+fn who_spoke_and_left_holds_no_place_in_queue() {
+    let server = Server::echo("hello");
+    let upstream = "queue = { size = 1, timeout = \"1m\" }";
+    let config = passing(&[server.address], "", "", upstream) + "max_connections = 1\n";
+    let proxy = Proxy::start(&config);
+    let mut first = connect(&proxy);
+    assert_eq!(exactly(&mut first, 5), "hello");
+    let mut second = connect(&proxy);
+    second.write_all(b"a").unwrap();
+    eventually("it waits", || metric(&proxy, "pointsman_queue_length") == 1);
+    SockRef::from(&second).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(second);
+    assert_eq!(logged(&proxy, 1)[0]["error"], "client_gone");
+    eventually("its place is free", || metric(&proxy, "pointsman_queue_length") == 0);
+}
+
+#[test]
 fn policies_pick_by_client_and_by_connections() {
     let (one, two) = (Server::echo("1"), Server::echo("2"));
     let both = [one.address, two.address];
