@@ -16,6 +16,7 @@ mod connect;
 mod down;
 mod hand_over;
 mod headers;
+mod lost;
 mod quic;
 mod quic_session;
 mod relay;

@@ -117,7 +117,9 @@ impl WorkerSockets {
                 self.change(change);
                 let datagrams = self.datagrams.borrow();
                 let listening = datagrams.iter().map(|(_, it)| it);
-                let taken = self.relay.get().map(|it| it.take_over(listening, handed));
+                // Also with none of its listeners here any more: the sessions have an end.
+                let relay = if handed.is_empty() { self.relay.get() } else { self.relay().ok() };
+                let taken = relay.map(|it| it.take_over(listening, handed));
                 // Who asked may have left.
                 let _ = answer.send(taken.unwrap_or(0));
             }

@@ -13,6 +13,7 @@ use super::{
     announced::Announced,
     begin::{self, Way},
     connect::Backend,
+    lost,
     quic_session::QuicSession,
     relay::{Listening, Relay},
     send::Carried,
@@ -107,20 +108,30 @@ impl Relay {
         }
     }
 
-    /// Goes on with sessions of the program before, and gives how many of them there are here.
+    /// Goes on with sessions of the program before, and gives how many of them there are here. The others end.
     pub fn take_over<'l>(
         &self,
         listening: impl Iterator<Item = &'l Listening> + Clone,
         handed: Vec<Handed>,
     ) -> usize {
         let now = Moment::now();
-        handed.into_iter().filter_map(|it| self.take_one(listening.clone(), it, now)).count()
+        let mut taken = 0;
+        for Handed { facts, socket } in handed {
+            if self.take_one(listening.clone(), &facts, socket, now).is_some() {
+                taken += 1;
+            } else {
+                // Without a line where not even its client is known.
+                let _ = lost::end(&self.worker, &facts, now);
+            }
+        }
+        taken
     }
 
     fn take_one<'l>(
         &self,
         listening: impl Iterator<Item = &'l Listening> + Clone,
-        Handed { facts, socket }: Handed,
+        facts: &Value,
+        socket: OwnedFd,
         now: Moment,
     ) -> Option<()> {
         let text = |key: &str| facts.get(key)?.as_str();
@@ -134,7 +145,7 @@ impl Relay {
         let listening = same.or_else(|| named.next())?;
         let client: SocketAddr = text("client")?.parse().ok()?;
         let asked = text("asked").and_then(|asked| asked.parse().ok());
-        let (key, terms, session) = self.session(listening.socket(), (client, asked), &facts, socket, now)?;
+        let (key, terms, session) = self.session(listening.socket(), (client, asked), facts, socket, now)?;
         let mut table = self.table.borrow_mut();
         if table.find(&key).is_some() {
             return None;

@@ -130,7 +130,7 @@ pub(super) enum EndedBy {
 }
 
 impl EndedBy {
-    fn label(self) -> &'static str {
+    pub(super) fn label(self) -> &'static str {
         match self {
             Self::Idle => "idle",
             Self::Responses => "responses",

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::BTreeMap,
     io,
     net::{SocketAddr, UdpSocket},
     os::fd::OwnedFd,
@@ -264,6 +265,29 @@ fn session_of_an_unknown_version_is_found_after_an_upgrade() {
         assert_eq!(stage.relay.take_over(std::iter::once(&stage.listening), handed), 1);
         stage.tell(&unknown);
         assert_eq!(stage.sessions(), 1);
+    });
+}
+
+/// The program before has none of its end.
+#[test]
+fn session_that_is_not_taken_over_is_logged_and_counted() {
+    run(|| {
+        for (listener, key) in [(UDP, "route"), (UDP, "listener"), (QUIC, "upstream"), (QUIC, "backend")] {
+            let stage = Stage::new(listener);
+            let first = if listener == QUIC { initial() } else { b"question".to_vec() };
+            stage.tell(&first);
+            let worker = stage.relay.worker.clone();
+            let mut handed = stage.relay.hand(10).sessions;
+            stage.relay.handed_over(true);
+            assert_eq!(worker.series.bytes_in.get(), 0);
+            handed[0].facts[key] = "gone".into();
+            assert_eq!(stage.relay.take_over(std::iter::once(&stage.listening), handed), 0);
+            assert_eq!(stage.sessions(), 0);
+            let mut errors = BTreeMap::new();
+            worker.series.errors.add_to(&mut errors);
+            assert_eq!(worker.series.bytes_in.get(), first.len() as u64, "{key}");
+            assert_eq!(errors, BTreeMap::from([("draining", 1)]), "{key}");
+        }
     });
 }
 
