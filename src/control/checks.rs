@@ -105,7 +105,8 @@ fn probe(
         UpstreamProtocol::H2 => CheckVersion::Http2,
         UpstreamProtocol::Auto => CheckVersion::Agreed,
     };
-    Ok(Probe { conf: conf.clone(), backend: backend.clone(), index, tls, version, first })
+    let limits = upstream.conf.limits.of_head();
+    Ok(Probe { conf: conf.clone(), backend: backend.clone(), index, tls, version, first, limits })
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ use super::{
 use crate::{
     backend::{Address, Backend},
     error::Kind,
+    h1::HeadLimits,
     moment::Moment,
     net::{
         Stream,
@@ -59,6 +60,8 @@ pub struct Probe {
     pub version: CheckVersion,
     /// What a connection begins with, before TLS: a PROXY header that says that it is nobody's.
     pub first: Vec<u8>,
+    /// The bounds of a response's head, as for requests.
+    pub limits: HeadLimits,
 }
 
 /// Which version of HTTP a check speaks, as requests do.
@@ -75,6 +78,8 @@ pub enum CheckVersion {
 
 /// Bytes of an answer that are read.
 const ANSWER_MOST: usize = 64 * 1024;
+/// What hyper reads into has this size at least.
+const LEAST_BUFFER: usize = 8192;
 /// How long the body of an answer is read whose status came.
 const READING: Duration = Duration::from_millis(100);
 
@@ -97,7 +102,7 @@ pub async fn send(probe: &Probe) -> Result<(), Fault> {
             CheckKind::Udp => check_udp(probe).await,
             CheckKind::Grpc => {
                 let stream = connect(probe).await?;
-                Ok(http2::check_grpc(conf, &host_of(probe), stream).await?)
+                Ok(http2::check_grpc(conf, &host_of(probe), stream, probe.limits).await?)
             }
         }
     });
@@ -217,10 +222,14 @@ async fn check_http(probe: &Probe, end: Instant) -> Result<(), Fault> {
         CheckVersion::Agreed => is_agreed,
     };
     if is_http2 {
-        return Ok(http2::check_path(&probe.conf, &host_of(probe), stream).await?);
+        return Ok(http2::check_path(&probe.conf, &host_of(probe), stream, probe.limits).await?);
     }
     let request = request(probe)?;
-    let (mut sender, connection) = http1::handshake(HyperIo(stream)).await.map_err(|it| answer_error(&it))?;
+    let HeadLimits { bytes, fields, target: _ } = probe.limits;
+    let mut builder = http1::Builder::new();
+    builder.max_headers(fields).max_buf_size(bytes.max(LEAST_BUFFER));
+    let (mut sender, connection) =
+        builder.handshake(HyperIo(stream)).await.map_err(|it| answer_error(&it))?;
     let drive = async {
         // What ends the connection reaches the exchange through its own error.
         drop(connection.await);
@@ -278,6 +287,9 @@ async fn read_some(mut body: Incoming) {
 }
 
 fn answer_error(error: &hyper::Error) -> String {
+    if error.is_parse_too_large() {
+        return "the response head is larger, or has more fields, than the upstream's `limits` allow".into();
+    }
     if error.is_parse() {
         return "the answer is not HTTP".into();
     }

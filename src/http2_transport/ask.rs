@@ -24,6 +24,8 @@ pub struct Question<'a> {
     pub body: &'a [u8],
     /// Whether the answer's body and trailers are waited for, and not its head alone.
     pub wants_body: bool,
+    /// The bounds of its head.
+    pub limits: HeadLimits,
 }
 
 /// What was answered.
@@ -39,7 +41,7 @@ pub struct Answer {
     pub trailers: Option<Box<Fields>>,
 }
 
-/// Bytes of an answer that are read.
+/// Bytes of an answer's body that are read.
 const MOST: usize = 64 * 1024;
 
 /// Asks, and gives the answer; the connection is ended then.
@@ -48,8 +50,7 @@ const MOST: usize = 64 * 1024;
 ///
 /// What is wrong, in few words.
 pub async fn ask(stream: Stream, question: &Question<'_>) -> Result<Answer, String> {
-    let limits = HeadLimits { bytes: MOST, fields: 200, target: 0 };
-    let connection = BackendConnection::new(limits);
+    let connection = BackendConnection::new(question.limits);
     let link = &connection.link;
     let mut pipe = Pipe::new(stream, Buffer::default());
     let mut asking = Asking { question, id: None, answer: Answer::default() };

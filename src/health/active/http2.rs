@@ -2,6 +2,7 @@
 
 use crate::{
     fields::Fields,
+    h1::HeadLimits,
     health::conf::HealthCheckConf,
     http2::RequestStart,
     http2_transport::{Answer, Question, ask},
@@ -11,10 +12,16 @@ use crate::{
 const AGENT: &str = "pointsman-health-check";
 
 /// `GET` of a path; the status decides. The error says why it does not pass.
-pub(super) async fn check_path(conf: &HealthCheckConf, host: &str, stream: Stream) -> Result<(), String> {
+pub(super) async fn check_path(
+    conf: &HealthCheckConf,
+    host: &str,
+    stream: Stream,
+    limits: HeadLimits,
+) -> Result<(), String> {
     let start = start("GET", host, &conf.path, &stream);
     let fields = fields(conf, &[]);
-    let answer = put(stream, &Question { start, fields: &fields, body: b"", wants_body: false }).await?;
+    let answer =
+        put(stream, &Question { start, fields: &fields, body: b"", wants_body: false, limits }).await?;
     if conf.expect_status.iter().any(|range| range.contains(answer.status)) {
         return Ok(());
     }
@@ -22,11 +29,17 @@ pub(super) async fn check_path(conf: &HealthCheckConf, host: &str, stream: Strea
 }
 
 /// `Check` of the health service. The error says why it does not pass.
-pub(super) async fn check_grpc(conf: &HealthCheckConf, host: &str, stream: Stream) -> Result<(), String> {
+pub(super) async fn check_grpc(
+    conf: &HealthCheckConf,
+    host: &str,
+    stream: Stream,
+    limits: HeadLimits,
+) -> Result<(), String> {
     let start = start("POST", host, "/grpc.health.v1.Health/Check", &stream);
     let fields = fields(conf, &[("content-type", b"application/grpc"), ("te", b"trailers")]);
     let body = message_of(&conf.service);
-    let answer = put(stream, &Question { start, fields: &fields, body: &body, wants_body: true }).await?;
+    let answer =
+        put(stream, &Question { start, fields: &fields, body: &body, wants_body: true, limits }).await?;
     if answer.status != 200 {
         return Err(format!("status {}, which is not a gRPC response", answer.status));
     }

@@ -52,6 +52,7 @@ fn probe_of(address: Address, conf: HealthCheckConf) -> Probe {
         tls: None,
         version: CheckVersion::Http1,
         first: Vec::new(),
+        limits: HeadLimits { bytes: 64 * 1024, fields: 200, target: 0 },
     }
 }
 
@@ -115,6 +116,15 @@ async fn the_status_decides() {
     let (result, _) =
         verdict(b"HTTP/1.1 418 Pot\r\n\r\n", HealthCheckConf { expect_status: teapot, ..http() }).await;
     assert_eq!(result, Ok(()));
+}
+
+/// As many as responses to requests may have.
+#[tokio::test]
+async fn head_of_an_answer_may_be_as_large_as_others() {
+    let answer = |count| format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(count)).leak().as_bytes();
+    assert_eq!(verdict(answer(150), conf(CheckKind::Http)).await.0, Ok(()));
+    let too_large = "the response head is larger, or has more fields, than the upstream's `limits` allow";
+    assert_eq!(verdict(answer(250), conf(CheckKind::Http)).await.0, Err(too_large.into()));
 }
 
 #[tokio::test]
