@@ -5,6 +5,7 @@
 
 mod fault;
 mod http2;
+mod probe;
 mod udp;
 
 use std::{
@@ -17,22 +18,24 @@ use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, client::conn::http1};
-use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::watch,
     time::{Instant, sleep_until, timeout_at},
 };
 
-pub use self::fault::Fault;
 use self::fault::{dial_reason, innermost, io_reason};
+pub use self::{
+    fault::Fault,
+    probe::{CheckVersion, Probe},
+};
 use super::{
     Change,
     conf::{CheckKind, HealthCheckConf, InitialState},
     state::{Checks, Thresholds},
 };
 use crate::{
-    backend::{Address, Backend},
+    backend::Address,
     error::Kind,
     h1::HeadLimits,
     moment::Moment,
@@ -42,39 +45,7 @@ use crate::{
         happy_eyeballs,
         hyper_io::HyperIo,
     },
-    tls::conf::Starttls,
 };
-
-/// How one backend is checked, as a generation configures it.
-#[derive(Clone, Debug)]
-pub struct Probe {
-    /// What is sent and what passes.
-    pub conf: HealthCheckConf,
-    /// Whom it is sent to.
-    pub backend: Arc<Backend>,
-    /// The backend's place in its upstream.
-    pub index: usize,
-    /// TLS to the backend, with the name to ask for, and what is said before it.
-    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>, Starttls)>,
-    /// Which version of HTTP a check speaks.
-    pub version: CheckVersion,
-    /// What a connection begins with, before TLS: a PROXY header that says that it is nobody's.
-    pub first: Vec<u8>,
-    /// The bounds of a response's head, as for requests.
-    pub limits: HeadLimits,
-}
-
-/// Which version of HTTP a check speaks, as requests do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CheckVersion {
-    /// HTTP/1.1.
-    #[default]
-    Http1,
-    /// HTTP/2, by ALPN where there is TLS.
-    Http2,
-    /// What the backend takes by ALPN.
-    Agreed,
-}
 
 /// Bytes of an answer that are read.
 const ANSWER_MOST: usize = 64 * 1024;

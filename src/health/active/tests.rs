@@ -12,8 +12,9 @@ use tokio::{
 
 use super::*;
 use crate::{
-    backend::Shared,
+    backend::{Backend, Shared},
     health::{Condition, conf::StatusRange},
+    tls::conf::Starttls,
 };
 
 fn conf(kind: CheckKind) -> HealthCheckConf {
