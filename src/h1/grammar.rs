@@ -1,7 +1,7 @@
 //! What heads are made of (RFC 9110 §5.6, RFC 9112 §3): versions, bounds, and which bytes may stand where.
 
 /// Bounds on a head.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
     /// Most bytes of the whole head, its blank line included.
     pub bytes: usize,

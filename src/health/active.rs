@@ -55,8 +55,8 @@ const LEAST_BUFFER: usize = 8192;
 const READING: Duration = Duration::from_millis(100);
 
 /// Checks a backend until `probes` holds nothing or its sender is gone, then retires its checks. What is
-/// sent to `probes` meanwhile holds from the next check on. `on_change` is called at each change of state,
-/// with the settings that hold then.
+/// sent to `probes` meanwhile holds from the next check on; a check under way that asks in another way is given
+/// up for that. `on_change` is called at each change of state, with the settings that hold then.
 pub async fn run(probes: watch::Receiver<Option<Arc<Probe>>>, on_change: impl Fn(&Probe, Change)) {
     schedule(probes, async |probe| send(probe).await, on_change).await;
 }
@@ -110,18 +110,22 @@ async fn schedule(
         // Awaited here, so that there is never a second one under way.
         let result = tokio::select! {
             biased;
-            result = send(&probe) => result,
-            _ = probes.wait_for(Option::is_none) => return checks.retire(&probe.backend, clock.now()),
+            result = send(&probe) => Some(result),
+            () = replaced(&mut probes, &probe) => None,
         };
-        // Also here: `wait_for` has taken note of what `changed` would otherwise report.
+        // Also here: `replaced` has taken note of what `changed` would otherwise report.
         if probes.has_changed().is_err() || !adopt(&mut probe, &mut probes, &mut checks, clock.now()) {
             return checks.retire(&probe.backend, clock.now());
         }
         let verdict = match &result {
-            Ok(()) => Ok(()),
-            Err(Fault::OfBackend(reason)) => Err(reason.as_str()),
-            Err(Fault::NoSocket | Fault::NotLookedUp) => {
+            Some(Ok(())) => Ok(()),
+            Some(Err(Fault::OfBackend(reason))) => Err(reason.as_str()),
+            Some(Err(Fault::NoSocket | Fault::NotLookedUp)) => {
                 checks.on_not_made();
+                continue;
+            }
+            None => {
+                checks.on_given_up(clock.now());
                 continue;
             }
         };
@@ -162,6 +166,14 @@ fn adopt(
         *probe = new;
     }
     true
+}
+
+/// Ready once the backend is checked in another way than this, or no longer. Else a check would hold on to what a reload has
+/// mended for as long as its `timeout`.
+async fn replaced(probes: &mut watch::Receiver<Option<Arc<Probe>>>, probe: &Probe) {
+    let is_other = |new: &Option<Arc<Probe>>| new.as_ref().is_none_or(|new| !new.asks_as(probe));
+    // Without a sender it is no longer checked either.
+    let _ = probes.wait_for(is_other).await;
 }
 
 /// The clock of the runtime, which tests stop, in terms of [`Moment`].

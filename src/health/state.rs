@@ -112,6 +112,12 @@ impl Checks {
         self.is_pending = false;
     }
 
+    /// The pending check was given up, since the backend is checked in another way from here on: at once.
+    pub fn on_given_up(&mut self, now: Moment) {
+        self.on_not_made();
+        self.next = self.next.min(now);
+    }
+
     /// The pending check passed, or failed for the reason given.
     pub fn on_result(
         &mut self,

@@ -25,6 +25,31 @@ pub struct Probe {
     pub limits: HeadLimits,
 }
 
+impl Probe {
+    /// Whether a check asks as that of another generation does, and takes the same for an answer.
+    pub(super) fn asks_as(&self, other: &Self) -> bool {
+        let is_tls_alike = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some((config, name, how)), Some((others, other_name, other_how))) => {
+                Arc::ptr_eq(config, others) && (name, how) == (other_name, other_how)
+            }
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        // What decides on when, and on what becomes of the answer, holds from then on.
+        let is_alike = |conf: &HealthCheckConf| HealthCheckConf {
+            interval: self.conf.interval,
+            rise: self.conf.rise,
+            fall: self.conf.fall,
+            initial: self.conf.initial,
+            ..conf.clone()
+        };
+        is_tls_alike
+            && is_alike(&other.conf) == self.conf
+            && self.backend.address == other.backend.address
+            && (self.version, &self.first, self.limits) == (other.version, &other.first, other.limits)
+    }
+}
+
 /// Which version of HTTP a check speaks, as requests do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CheckVersion {

@@ -465,6 +465,40 @@ async fn a_reload_changes_the_settings_and_keeps_the_state() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn reload_that_mends_a_check_reaches_one_under_way() {
+    let long = Duration::from_secs(3600);
+    let of = |expect: &str| HealthCheckConf {
+        expect: expect.into(),
+        interval: long,
+        rise: 1,
+        initial: InitialState::Down,
+        ..conf(CheckKind::Tcp)
+    };
+    let first = Arc::new(tcp_probe(1, of("hi")));
+    let again = |conf: HealthCheckConf| Some(Arc::new(Probe { conf, ..Probe::clone(&first) }));
+    let (probes, receiver) = watch::channel(Some(first.clone()));
+    let asked = Cell::new(0);
+    let send = async |probe: &Probe| {
+        asked.set(asked.get() + 1);
+        if probe.conf.expect == "hi" { std::future::pending().await } else { Ok(()) }
+    };
+    let check = schedule(receiver, send, |_, _| {});
+    let reload = async {
+        sleep(Duration::from_secs(1)).await;
+        probes.send_replace(again(HealthCheckConf { fall: 5, ..of("hi") }));
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(asked.get(), 1, "it asks as before");
+        assert!(!first.backend.is_probed_up());
+        probes.send_replace(again(of("")));
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(asked.get(), 2);
+        assert!(first.backend.is_probed_up());
+        drop(probes);
+    };
+    tokio::join!(check, reload);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_removed_backend_is_released_during_a_check() {
     let down = HealthCheckConf { initial: InitialState::Down, ..conf(CheckKind::Tcp) };
     let probe = Arc::new(tcp_probe(1, down));
