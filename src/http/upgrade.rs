@@ -74,11 +74,15 @@ pub async fn join(client: &mut Http1Stream, deadline: &Deadline, mut tunnel: Box
         let input = client.take_input();
         return join_frames(&mut client.stream, input, deadline, &mut tunnel).await;
     }
-    let mut joint = Joint::new(client.take_input(), tunnel.backend.take_input());
-    let mut joined = Joined { client: &mut client.stream, tunnel: &mut tunnel, is_over: false };
+    let mut joined = Joined {
+        joint: Joint::new(client.take_input(), tunnel.backend.take_input()),
+        client: &mut client.stream,
+        tunnel: &mut tunnel,
+        is_over: false,
+    };
     let mut counted = 0;
     let end = poll_fn(|cx| {
-        let Joined { client, tunnel, .. } = &mut joined;
+        let Joined { client, tunnel, joint, .. } = &mut joined;
         let Tunnel { permit, backend: Switched::Http1(backend), limits, .. } = &mut **tunnel else {
             return Poll::Ready(End::Done);
         };
@@ -87,7 +91,7 @@ pub async fn join(client: &mut Http1Stream, deadline: &Deadline, mut tunnel: Box
     })
     .await;
     joined.is_over = true;
-    note(&mut joined.tunnel.exchange, joint.carried(), error_of(end));
+    note(&mut joined.tunnel.exchange, joined.joint.carried(), error_of(end));
 }
 
 /// Two connections that are joined. Dropped before their end, by that of the program or an administrator, both are reset:
@@ -95,15 +99,21 @@ pub async fn join(client: &mut Http1Stream, deadline: &Deadline, mut tunnel: Box
 struct Joined<'a> {
     client: &'a mut Stream,
     tunnel: &'a mut Tunnel,
+    joint: Joint,
     is_over: bool,
 }
 
 impl Drop for Joined<'_> {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.client.reset();
-            self.tunnel.backend.reset();
+        if self.is_over {
+            return;
         }
+        self.client.reset();
+        let Tunnel { backend, exchange, .. } = &mut *self.tunnel;
+        backend.reset();
+        let is_closing = exchange.worker().is_closing(exchange.listener());
+        let kind = if is_closing { Kind::Draining } else { Kind::Ended };
+        note(exchange, self.joint.carried(), Some(kind.into()));
     }
 }
 

@@ -5,12 +5,15 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{
-    Origin, Proxy, Reply,
-    client::{OPENING, Response},
-    eventually,
-    origin::Connection,
-    proxy::config,
+use crate::{
+    admin_api::good,
+    support::{
+        Origin, Proxy, Reply,
+        client::{OPENING, Response},
+        eventually,
+        origin::Connection,
+        proxy::config,
+    },
 };
 
 fn through(script: impl Fn(&crate::support::Request) -> Reply + Send + Sync + 'static) -> (Origin, Proxy) {
@@ -349,6 +352,29 @@ fn tunnel_whose_client_takes_nothing_is_reset() {
     assert_eq!(proxy.logged("a:443")["error"], "client_stalled");
     let error = std::io::copy(&mut client.stream, &mut std::io::sink()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn tunnel_that_an_administrator_ends_is_reset_and_logged() {
+    let origin = Origin::start(|_| {
+        Reply::Take(Box::new(|connection| {
+            connection.send("HTTP/1.1 200 OK\r\n\r\nhalf of it");
+            let _ = connection.reader.read(&mut [0]);
+        }))
+    });
+    let text = config(&[origin.address()], "[admin]\naddress = \"127.0.0.1:0\"\n")
+        .replace("upstream = \"u\"\n", "upstream = \"u\"\nupgrade = [\"connect\"]\n");
+    let proxy = Proxy::start(&text);
+    let mut client = proxy.connect();
+    client.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
+    assert!(client.until(b"half of it").is_some());
+    let listed = good(&proxy, "GET", "/api/v1/connections", "");
+    let own = client.stream.local_addr().unwrap().to_string();
+    let listed = listed["connections"].as_array().unwrap().iter().find(|it| it["client"] == *own).unwrap();
+    good(&proxy, "DELETE", &format!("/api/v1/connections/{}", listed["id"].as_str().unwrap()), "");
+    let error = client.stream.read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert_eq!(proxy.logged("a:443")["error"], "ended");
 }
 
 #[test]
