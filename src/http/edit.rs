@@ -260,6 +260,66 @@ mod tests {
     }
 
     #[test]
+    fn no_value_in_the_host_ends_it() {
+        let captures = [regex::Regex::new("^/a/(.*)$").unwrap()];
+        let expand = |to: &str, said: &str| {
+            let mut exchange = Exchange::default();
+            exchange.authority.push_str("a.example");
+            exchange.host.push_str("a.example");
+            let path = format!("/a/{said}");
+            exchange.path_length = path.len();
+            exchange.request.target = format!("{path}?a={said}");
+            exchange.request.fields.push("x-t", said.as_bytes());
+            exchange.request.fields.push("x-name", b".b");
+            exchange.request.fields.push("cookie", format!("t={said}").as_bytes());
+            let template = Template::parse(to, Use::Redirect, Context::Url).unwrap();
+            let place = Place { captures: &captures, ..Place::default() };
+            super::expand(&template, &Scope { exchange: &exchange, place })
+        };
+        for said in ["evil.com/", "evil.com\\", "evil.com#", "evil.com:443", "evil.com@x", "evil.com%2F"] {
+            for to in [
+                "https://{query.a}.example.com/",
+                "https://{path.1}.example.com/",
+                "https://{header.x-t}.example.com/",
+                "https://{cookie.t}.example.com/",
+                "{scheme}://{header.x-t}.example.com/",
+                "https://{host}.{header.x-t}.example.com/",
+                "https://www.{path.1}-x.example.com/",
+                "https://{path.1}{host}/",
+                "https://{path.1}:8443/",
+                "//{path.1}.example.com/",
+                // The first one is the host, and the second would end it.
+                "https://{path.1}{path.1}.example.com/",
+                "https://{path.1}{header.none}.example.com/",
+                "https://{path.1}x{path.1}.example.com/",
+                "https://{path.1}.{path.1}.example.com/",
+                "https://{path.1}.shop{path.1}.example.com/",
+                "https://shop{header.x-name}y{path.1}.example.com/",
+            ] {
+                let plain = expand(to, "evil.com");
+                assert_eq!(expand(to, said), plain, "{to} with {said}");
+                assert_eq!(plain.matches('/').count(), 3, "{to}: {plain}");
+            }
+        }
+        for (to, said, expected) in [
+            ("https://shop{path.1}.example.com/", "-1", "https://shop-1.example.com/"),
+            ("https://shop{path.1}.example.com/", "@evil.com", "https://shop/@evil.com.example.com/"),
+            ("https://{path.1}.example.com/", "b_1.c-d", "https://b_1.c-d.example.com/"),
+            ("https://{path.1}.example.com/", "@evil.com", "https://.example.com/"),
+            ("https://{cookie.t}.example.com{path}.html", "b", "https://b.example.com/a/b.html"),
+            // The template itself names the domain before the path.
+            ("https://{cookie.t}.example.com/x{path.1}", "b/c", "https://b.example.com/xb/c"),
+            ("https://x{header.x-name}.example.com{path.1}.html", "/c", "https://x.b.example.com/c.html"),
+            // Nothing of the host comes behind it: the request chooses it, with its port, and the path.
+            ("https://{header.x-t}{path}", "b.example:8443", "https://b.example:8443/a/b.example:8443"),
+            ("https://{path.1}", "b.example/c/d", "https://b.example/c/d"),
+            ("https://b.example:{path.1}/x", "80@evil.com", "https://b.example:80/x"),
+        ] {
+            assert_eq!(expand(to, said), expected, "{to} with {said}");
+        }
+    }
+
+    #[test]
     fn no_dot_segment_is_put_together() {
         for (path, expected) in [
             ("/app/..", "/app"),

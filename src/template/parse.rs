@@ -81,6 +81,25 @@ impl Piece {
         matches!(self, Self::Value { variable: Variable::Port, .. })
     }
 
+    /// Whether it is where a path, query or fragment begins, whatever the request.
+    pub(super) fn begins_path(&self) -> bool {
+        match self {
+            Self::Text(text) => text.starts_with(['/', '?', '#']),
+            Self::Value { variable: Variable::Path | Variable::PathAndQuery, filters } => {
+                !filters.contains(&Filter::UrlEncode)
+            }
+            Self::Value { .. } => false,
+        }
+    }
+
+    /// Whether it names a domain of two labels or more: what a request says before it is a name in that, and not the domain.
+    pub(super) fn is_domain(&self) -> bool {
+        match self {
+            Self::Text(text) => text.trim_matches('.').contains('.'),
+            Self::Value { variable, .. } => matches!(variable, Variable::Host),
+        }
+    }
+
     /// Whether requests for one URL may differ in it.
     pub(super) fn tells_clients_apart(&self) -> bool {
         matches!(self, Self::Value { variable, .. } if variable.tells_clients_apart())

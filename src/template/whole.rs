@@ -123,48 +123,77 @@ impl Template {
         }
     }
 
-    /// Writes it for a request, as a URL: what a request says directly behind the host goes into the path, and makes no other
-    /// host of it.
+    /// Writes it for a request, as a URL: what a request says directly behind the host goes into the path, and what it says
+    /// in the host is part of a name. It makes no other host of what the template says.
     pub fn render_url(&self, scope: &Scope<'_>) -> String {
         let mut out = Vec::with_capacity(self.text.len() * 2);
         if let Some(text) = self.fixed() {
             out.extend_from_slice(text.as_bytes());
         }
+        // Whether what the request says is the end of the host that is written, and no name of the template's own.
+        let mut is_chosen = false;
         for (index, piece) in self.pieces.iter().enumerate() {
-            let at = out.len();
-            let is_behind_host = self.is_behind_host(index, &out);
+            let (at, place) = (out.len(), self.host_place(index, &out, is_chosen));
             piece.write(scope, self.context, &mut out);
-            let value = out.get(at..).unwrap_or_default();
-            let is_wrong = match self.goes_on_behind(index) {
-                // Part of the host, as what follows is, where it can be one.
-                true => !value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(byte)),
-                false => !value.is_empty(),
-            };
-            let is_path = value.first().is_some_and(|first| b"/?#".contains(first));
-            if is_behind_host && is_wrong && !is_path {
-                out.insert(at, b'/');
+            match place {
+                HostPlace::Elsewhere => is_chosen &= !piece.is_domain(),
+                HostPlace::Inside => self.keep_name(index, at, &mut out),
+                HostPlace::Behind => self.lead_into_path(index, at, &mut out),
             }
+            let is_said = !matches!(place, HostPlace::Elsewhere) && out.len() > at;
+            is_chosen |= is_said && open_host(&out).is_some();
         }
         text_of(out)
     }
 
-    /// Whether a piece stands where the host may be over, of which this is written before it. In
-    /// `https://{path.1}.example.com` it is not.
-    fn is_behind_host(&self, index: usize, before: &[u8]) -> bool {
-        let is_value = self.pieces.get(index).is_some_and(Piece::is_of_no_host);
-        let of_scheme = |at: &usize| before.iter().take(*at).all(u8::is_ascii_alphabetic);
-        let behind_scheme = || Some(memchr::memmem::find(before, b"://").filter(of_scheme)? + 3);
-        let begin = if before.starts_with(b"//") { Some(2) } else { behind_scheme() };
-        let Some(host) = begin.and_then(|begin| before.get(begin..)).filter(|_| is_value) else {
-            return false;
+    /// Leaves of a value in the host, which is written from `at` on, what names are made of. Where nothing of the host
+    /// comes behind it, it may have a port, and the path.
+    fn keep_name(&self, index: usize, at: usize, out: &mut Vec<u8>) {
+        let is_last = !self.has_host_behind(index);
+        let value = out.get(at..).unwrap_or_default();
+        let is_kept = |byte: &u8| is_of_name(*byte) || (is_last && b":[]".contains(byte));
+        let length = value.iter().position(|byte| !is_kept(byte)).unwrap_or(value.len());
+        let is_path = value.get(length).is_some_and(|byte| ENDS_HOST.contains(byte));
+        if !(is_last && is_path) {
+            out.truncate(at + length);
+        }
+    }
+
+    /// Puts a `/` before a value behind the host, which is written from `at` on, where it would be more of that.
+    fn lead_into_path(&self, index: usize, at: usize, out: &mut Vec<u8>) {
+        let value = out.get(at..).unwrap_or_default();
+        let is_wrong = match self.goes_on_behind(index) {
+            // Part of the host, as what follows is, where it can be one.
+            true => !value.iter().all(|byte| is_of_name(*byte)),
+            false => !value.is_empty(),
         };
-        let is_open = !host.iter().any(|byte| b"/?#\\".contains(byte));
+        let is_path = value.first().is_some_and(|first| b"/?#".contains(first));
+        if is_wrong && !is_path {
+            out.insert(at, b'/');
+        }
+    }
+
+    /// Where a piece stands, of which this is written before it. In `https://{path.1}.example.com` it is in the host, in
+    /// `https://example.com{path.1}` behind it.
+    fn host_place(&self, index: usize, before: &[u8], is_chosen: bool) -> HostPlace {
+        let is_value = self.pieces.get(index).is_some_and(Piece::is_of_no_host);
+        let Some(host) = open_host(before).filter(|_| is_value) else { return HostPlace::Elsewhere };
         let is_over = match host.last() {
             Some(b':') => index > 0 && self.pieces.get(index - 1).is_some_and(Piece::is_port),
             Some(last) => last.is_ascii_alphanumeric() || *last == b']',
             None => false,
         };
-        is_open && is_over
+        // Else one value would be the host, and the next one end it.
+        let is_held = is_chosen && self.has_host_behind(index);
+        let is_path = self.pieces.get(index).is_some_and(Piece::begins_path);
+        if is_path || (is_over && !is_held) { HostPlace::Behind } else { HostPlace::Inside }
+    }
+
+    /// Whether the template has more of the host behind a piece. A value between may be empty.
+    fn has_host_behind(&self, index: usize) -> bool {
+        let mut behind = self.pieces.iter().skip(index + 1);
+        let next = behind.find(|piece| piece.begins_path() || !piece.is_of_no_host());
+        next.is_some_and(|piece| !piece.begins_path())
     }
 
     /// Whether text that is no path, query or fragment comes behind a piece, so that the host may go on there.
@@ -221,6 +250,34 @@ impl Template {
             write_delimited(&value, out);
         }
     }
+}
+
+/// Where a piece of a URL stands.
+#[derive(Clone, Copy)]
+enum HostPlace {
+    /// Before the host, or where that is over; and what is no value that could make another of it.
+    Elsewhere,
+    /// In the host.
+    Inside,
+    /// Where the host may be over.
+    Behind,
+}
+
+/// What ends the host of a URL; browsers take `\` for `/`.
+const ENDS_HOST: &[u8] = b"/?#\\";
+
+/// What is written of a host that is not over.
+fn open_host(before: &[u8]) -> Option<&[u8]> {
+    let of_scheme = |at: &usize| before.iter().take(*at).all(u8::is_ascii_alphabetic);
+    let behind_scheme = || Some(memchr::memmem::find(before, b"://").filter(of_scheme)? + 3);
+    let begin = if before.starts_with(b"//") { Some(2) } else { behind_scheme() };
+    let host = before.get(begin?..)?;
+    (!host.iter().any(|byte| ENDS_HOST.contains(byte))).then_some(host)
+}
+
+/// What names of hosts are made of.
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
 }
 
 /// What stands in a key for a value that is not there: no length begins so.
