@@ -260,6 +260,28 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_of_the_target_has_slashes() {
+        let captures = [regex::Regex::new("^/a/(.*)$").unwrap()];
+        let mut exchange = Exchange { path_length: 6, ..Exchange::default() };
+        exchange.request.target.push_str("/a/b/c?a=../x");
+        exchange.request.fields.push("x-t", b"../x");
+        exchange.request.fields.push("cookie", b"t=../x");
+        for (to, expected) in [
+            ("https://example.com/{query.a}", "https://example.com/..%2Fx"),
+            ("https://example.com/{header.x-t}", "https://example.com/..%2Fx"),
+            ("/in/{cookie.t}/y", "/in/..%2Fx/y"),
+            ("https://example.com{query.a}", "https://example.com/..%2Fx"),
+            ("https://example.com/{path.1}", "https://example.com/b/c"),
+            ("/x{path}", "/x/a/b/c"),
+            ("/x{path_and_query}", "/x/a/b/c?a=../x"),
+        ] {
+            let template = Template::parse(to, Use::Redirect, Context::Url).unwrap();
+            let place = Place { captures: &captures, ..Place::default() };
+            assert_eq!(expand(&template, &Scope { exchange: &exchange, place }), expected, "{to}");
+        }
+    }
+
+    #[test]
     fn no_value_in_the_host_ends_it() {
         let captures = [regex::Regex::new("^/a/(.*)$").unwrap()];
         let expand = |to: &str, said: &str| {

@@ -7,9 +7,10 @@ use super::filter::percent_encode;
 pub enum Context {
     /// Into a header field: control characters are left out (RFC 9110 §5.5), so that a value never begins another field.
     Field,
-    /// Into a URL: what is not part of the request's own is percent-encoded, delimiters included.
+    /// Into a URL: what is not part of the request's own is percent-encoded, delimiters included, so that a value is within
+    /// one segment or parameter.
     Url,
-    /// Into a path: as in a URL, and with `/`, so that a value is within one segment.
+    /// Into a path: as in a URL, and of the request's own only what is its path.
     Path,
     /// Into a host: only what a host is made of.
     Host,
@@ -43,8 +44,7 @@ impl Context {
             }
             Self::Field => out.extend(value.iter().filter(|byte| !byte.is_ascii_control())),
             Self::Url | Self::Path if is_target => out.extend_from_slice(value),
-            Self::Url => percent_encode(value, |byte| is_plain(byte) || byte == b'/', out),
-            Self::Path => percent_encode(value, is_plain, out),
+            Self::Url | Self::Path => percent_encode(value, is_plain, out),
             Self::Host => {
                 let is_host = |byte: &&u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(byte);
                 out.extend(value.iter().filter(is_host));
