@@ -21,14 +21,14 @@ pub enum Vary {
 }
 
 impl Vary {
-    /// Reads the Vary fields of a response. A member that is no field name counts as `*`, and so does one whose field goes on
-    /// with the address of the client in it.
+    /// Reads the Vary fields of a response. A member that is no field name counts as `*`, and so does one whose field is
+    /// another for each request on the way to a backend, whatever the client sends.
     pub fn of(response: &Fields) -> Self {
-        let is_of_address = |name: &str| WITH_ADDRESS.iter().any(|it| name.eq_ignore_ascii_case(it));
+        let is_written = |name: &str| WRITTEN.iter().any(|it| name.eq_ignore_ascii_case(it));
         let mut names = Vec::new();
         for name in list(response.all_known(Known::Vary)) {
             match std::str::from_utf8(name) {
-                Ok(name) if name != "*" && name.bytes().all(is_token_byte) && !is_of_address(name) => {
+                Ok(name) if name != "*" && name.bytes().all(is_token_byte) && !is_written(name) => {
                     names.push(name.to_ascii_lowercase());
                 }
                 Ok(_) | Err(_) => return Self::Any,
@@ -60,9 +60,18 @@ impl Vary {
     }
 }
 
-/// Fields to which the address of each client is added on the way to a backend (`upstream::request_head`), and which go no
-/// further as they come from whoever is not trusted: by what a request has of them, one client would be taken for another.
-const WITH_ADDRESS: [&str; 2] = ["forwarded", "x-forwarded-for"];
+/// Fields that this program writes on the way to a backend (`upstream::request_head`), with what no key and no variant has:
+/// by what a request has of them, the answer to one would be another's. The other fields that are written there are of no one
+/// request: `Host`, `X-Forwarded-Proto` and `X-Forwarded-Host` are in the key (`http::cache_key`), what `Via` gets added is
+/// this program's name and the version that was asked in, and what is of the hop is made of what came, or the same for all.
+const WRITTEN: [&str; 4] = [
+    // The address of each client is added to them, and they go no further as they come from whoever is not trusted.
+    "forwarded",
+    "x-forwarded-for",
+    // One for each request, and for each attempt.
+    "traceparent",
+    "x-request-id",
+];
 
 /// A request, as variants are chosen by it. However many variants there are, each of its fields is brought into its
 /// spelling once, and the key of each Vary is made once; before the choice ([`Selector::learn`]), so that no lock under

@@ -38,15 +38,20 @@ fn a_star_matches_nothing_wherever_it_is() {
     assert_eq!(Vary::of(&fields(&[("Vary", ""), ("Vary", "*")])), Vary::Any);
 }
 
-/// Nearly no client sends them, and for the backend they have the address of each: the answer to one is not another's.
+/// Nearly no client sends them, and for the backend they have the address of each, or an identity of each request: the
+/// answer to one is not another's.
 #[test]
-fn what_depends_on_the_clients_address_matches_nothing() {
-    for value in ["X-Forwarded-For", "accept, x-forwarded-for", "Forwarded", "FORWARDED, Foo"] {
+fn what_depends_on_the_one_request_matches_nothing() {
+    let of_address = ["X-Forwarded-For", "accept, x-forwarded-for", "Forwarded", "FORWARDED, Foo"];
+    let of_identity = ["X-Request-Id", "accept, x-request-id", "Traceparent"];
+    for value in of_address.into_iter().chain(of_identity) {
         assert_eq!(vary(value), Vary::Any, "{value}");
         assert!(!same(value, &[], &[]), "{value}");
     }
     // What goes on as it came, or is in the key.
-    for value in ["X-Real-IP", "X-Forwarded-Proto, X-Forwarded-Host", "Via", "x-forwarded-fort"] {
+    let alike =
+        ["X-Real-IP", "X-Forwarded-Proto, X-Forwarded-Host", "Host, Via", "Connection, TE", "tracestate"];
+    for value in alike.into_iter().chain(["x-forwarded-fort", "x-request-ids"]) {
         assert!(same(value, &[], &[]), "{value}");
     }
 }
