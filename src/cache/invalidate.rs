@@ -3,38 +3,67 @@
 //! Only URIs of the same origin, so that one site cannot empty another's part of the cache; that is why paths
 //! with queries are enough to name them.
 
+use std::borrow::Cow;
+
 use crate::{
     cache::key::Use,
-    fields::Fields,
     h1::{Framing, Method, RequestHead},
 };
 
-/// The targets, on the origin of the request, whose stored responses become invalid: the request's own, and
-/// those that Location and Content-Location name. Empty unless the method is unsafe, or of unknown safety,
-/// and the status is 2xx or 3xx. `authority` is host and port as the request has them.
-pub fn invalidated(
+/// Where a request was sent, in each way that its client may know of.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The scheme that the client has, and that of the connection: behind a proxy that ends TLS these are two.
+    pub schemes: [&'a str; 2],
+    /// Host and port as the request has them, and as a proxy says them that is believed.
+    pub authorities: [&'a str; 2],
+    /// Path and query.
+    pub target: &'a str,
+}
+
+impl Asked<'_> {
+    /// The path and query that a reference names, by one of these schemes; none when it is on another origin.
+    fn resolve(&self, schemes: [&str; 2], reference: &str) -> Option<String> {
+        let mut origins = schemes.into_iter().flat_map(|scheme| self.authorities.map(|it| (scheme, it)));
+        origins.find_map(|(scheme, authority)| resolve(scheme, authority, self.target, reference))
+    }
+}
+
+/// What a write makes invalid.
+#[derive(Debug, Default)]
+pub struct Invalidated {
+    /// The targets, on the origin of the request, whose stored responses become invalid: the request's own, and those that
+    /// are named beside. Empty unless the method is unsafe, or of unknown safety, and the status is 2xx or 3xx.
+    pub targets: Vec<String>,
+    /// Whether another place than the request's own is named, wherever that is.
+    pub names_another: bool,
+}
+
+/// What a request and its response make invalid. `places` are those that Location and Content-Location name, each in the
+/// ways to read it.
+pub fn invalidated<'p>(
     method: &Method,
     status: u16,
-    scheme: &str,
-    authority: &str,
-    target: &str,
-    response: &Fields,
-) -> Vec<String> {
+    asked: &Asked<'_>,
+    places: impl IntoIterator<Item = Vec<Cow<'p, str>>>,
+) -> Invalidated {
     if !is_unsafe(method) || !(200..400).contains(&status) {
-        return Vec::new();
+        return Invalidated::default();
     }
-    let mut targets = vec![target.to_owned()];
-    for value in response.all("location").chain(response.all("content-location")) {
-        let Some(other) =
-            std::str::from_utf8(value).ok().and_then(|value| resolve(scheme, authority, target, value))
-        else {
-            continue;
+    let mut found = Invalidated { targets: vec![asked.target.to_owned()], names_another: false };
+    for readings in places {
+        // A backend may know nothing of TLS before it.
+        let is_own = |reading: &Cow<'_, str>| {
+            asked.resolve(["http", "https"], reading).is_some_and(|named| named == asked.target)
         };
-        if !targets.contains(&other) {
-            targets.push(other);
+        found.names_another |= !readings.iter().any(is_own);
+        for other in readings.iter().filter_map(|reading| asked.resolve(asked.schemes, reading)) {
+            if !found.targets.contains(&other) {
+                found.targets.push(other);
+            }
         }
     }
-    targets
+    found
 }
 
 fn is_unsafe(method: &Method) -> bool {
@@ -133,10 +162,16 @@ mod tests {
 
     use super::*;
 
-    fn of(method: &str, status: u16, lines: &[(&str, &str)]) -> Vec<String> {
-        let mut response = Fields::default();
-        lines.iter().for_each(|(name, value)| response.push(name, value.as_bytes()));
-        invalidated(&Method::of(method), status, "https", "a.example", "/d/e?q", &response)
+    const ASKED: Asked<'static> =
+        Asked { schemes: ["https"; 2], authorities: ["a.example"; 2], target: "/d/e?q" };
+
+    fn of(method: &str, status: u16, places: &[&str]) -> Vec<String> {
+        found(method, status, &ASKED, places).targets
+    }
+
+    fn found(method: &str, status: u16, asked: &Asked<'_>, places: &[&str]) -> Invalidated {
+        let places = places.iter().map(|place| vec![Cow::Borrowed(*place)]);
+        invalidated(&Method::of(method), status, asked, places)
     }
 
     #[test]
@@ -146,11 +181,11 @@ mod tests {
                 assert_eq!(of(method, status, &[]), ["/d/e?q"], "{method} {status}");
             }
             for status in [100, 400, 404, 412, 500, 503] {
-                assert!(of(method, status, &[("Location", "/x")]).is_empty(), "{method} {status}");
+                assert!(of(method, status, &["/x"]).is_empty(), "{method} {status}");
             }
         }
         for method in ["GET", "HEAD", "OPTIONS", "TRACE"] {
-            assert!(of(method, 200, &[("Location", "/x")]).is_empty(), "{method}");
+            assert!(of(method, 200, &["/x"]).is_empty(), "{method}");
         }
     }
 
@@ -170,13 +205,11 @@ mod tests {
             ("/x:y", "/x:y"),
             ("/../../x", "/x"),
         ] {
-            for name in ["Location", "Content-Location"] {
-                let targets = of("POST", 200, &[(name, reference)]);
-                assert_eq!(targets.first().map(String::as_str), Some("/d/e?q"));
-                assert_eq!(targets.last().map(String::as_str), Some(expected), "{name}: {reference}");
-            }
+            let targets = of("POST", 200, &[reference]);
+            assert_eq!(targets.first().map(String::as_str), Some("/d/e?q"));
+            assert_eq!(targets.last().map(String::as_str), Some(expected), "{reference}");
         }
-        assert_eq!(of("PUT", 201, &[("Location", "/x"), ("Content-Location", "/y")]), ["/d/e?q", "/x", "/y"]);
+        assert_eq!(of("PUT", 201, &["/x", "/y"]), ["/d/e?q", "/x", "/y"]);
     }
 
     #[test]
@@ -191,8 +224,58 @@ mod tests {
             "mailto:a@b",
             "https:x",
         ] {
-            assert_eq!(of("POST", 200, &[("Location", reference)]), ["/d/e?q"], "{reference}");
+            assert_eq!(of("POST", 200, &[reference]), ["/d/e?q"], "{reference}");
         }
+    }
+
+    /// Else what a client has by TLS, or by another name, stays as it was before its write.
+    #[test]
+    fn origin_is_that_of_the_client_and_of_the_connection() {
+        let asked = Asked {
+            schemes: ["https", "http"],
+            authorities: ["app.internal:8080", "www.example"],
+            target: "/d/e?q",
+        };
+        for (reference, expected) in [
+            ("https://www.example/x", Some("/x")),
+            ("https://www.example:443/x", Some("/x")),
+            ("http://www.example/x", Some("/x")),
+            ("http://app.internal:8080/x", Some("/x")),
+            ("//app.internal:8080/x", Some("/x")),
+            ("//www.example/x", Some("/x")),
+            ("/x", Some("/x")),
+            ("https://app.internal/x", None),
+            ("https://b.example/x", None),
+            ("ftp://www.example/x", None),
+        ] {
+            let found = found("PUT", 201, &asked, &[reference]);
+            assert_eq!(found.targets.get(1).map(String::as_str), expected, "{reference}");
+            assert!(found.names_another, "{reference}");
+        }
+    }
+
+    #[test]
+    fn another_place_is_named_wherever_that_is() {
+        for (places, expected) in [
+            (&["/d/e?q", "?q#f"][..], false),
+            (&[], false),
+            (&["https://a.example/d/e?q"], false),
+            // The backend knows nothing of TLS.
+            (&["http://a.example/d/e?q"], false),
+            (&["/d/e"], true),
+            (&["/d/e?q", "/x"], true),
+            (&["http://a.example/x"], true),
+            (&["https://b.example/d/e?q"], true),
+            (&["mailto:a@b"], true),
+        ] {
+            assert_eq!(found("PUT", 201, &ASKED, places).names_another, expected, "{places:?}");
+        }
+        let asked = |one: &'static str, other: &'static str| {
+            let readings = vec![Cow::Borrowed(one), Cow::Borrowed(other)];
+            invalidated(&Method::Put, 201, &ASKED, [readings]).names_another
+        };
+        assert!(!asked("/e?q", "/d/e?q") && asked("/e?q", "/d/e"));
+        assert!(invalidated(&Method::Put, 201, &ASKED, [Vec::new()]).names_another, "what is no text");
     }
 
     #[test]
@@ -204,7 +287,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_invalidated_is_a_path(reference in "[a./?:#@]{0,20}|\\PC{0,20}") {
-            for target in of("POST", 200, &[("Location", &reference)]) {
+            for target in of("POST", 200, &[reference.as_str()]) {
                 prop_assert!(target.starts_with('/'), "{}", target);
             }
         }

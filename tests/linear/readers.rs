@@ -15,7 +15,7 @@ use crate::{
         conf::{Admission, Eviction},
         date::Date,
         freshness::Times,
-        invalidate::invalidated,
+        invalidate::{Asked, invalidated},
         key::{Key, KeySettings, QueryKey},
         memory::{Memory, Shape},
         normalized_field::normalized,
@@ -157,9 +157,11 @@ const READERS: &[Reader] = &[
         purge::tags(&field("surrogate-key", value), "surrogate-key").count();
     }),
     ("Location of a write", TARGETS, &["", "/", "//a/", "http://a", "http://a/"], |value| {
-        let mut response = field("location", value);
-        response.push("content-location", value);
-        invalidated(&Method::Post, 201, "http", "a", "/b/c?d", &response);
+        let asked = Asked { schemes: ["https", "http"], authorities: ["b", "a"], target: "/b/c?d" };
+        // Of Location and Content-Location, each read in two ways.
+        let place = String::from_utf8_lossy(value);
+        let readings = vec![place.clone(), place];
+        invalidated(&Method::Post, 201, &asked, [readings.clone(), readings]);
     }),
     ("key", TARGETS, &["/", "/?", "/?a=1&", "*"], |target| {
         let target = String::from_utf8_lossy(target);

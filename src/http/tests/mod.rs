@@ -20,3 +20,4 @@ mod translated;
 mod tunnels;
 mod validation;
 mod verdicts;
+mod written;

@@ -116,8 +116,10 @@ async fn conclude<D: Downstream>(
     exchange: &mut ActiveExchange,
     client: &mut D,
 ) -> Result<()> {
-    let counted =
-        if invalidate(context.route, cache, exchange) > 0 { Counted::Invalidated } else { Counted::Passed };
+    let counted = match invalidate(context.route, cache, exchange).targets.is_empty() {
+        true => Counted::Passed,
+        false => Counted::Invalidated,
+    };
     cache.store.writes.count(cache.conf.write_policy, counted);
     let status = CacheStatus::forwarded(Forward::Method);
     proxy::deliver(context, answer, Some(status), exchange, client).await

@@ -52,12 +52,12 @@ pub(super) async fn serve<D: Downstream>(
     let answer = proxy::ask(context, plan, exchange, &mut tee).await?;
     let (body, _held) = tee.body().unzip();
     let times = Times { requested, received: now() };
-    let targets = invalidate(context.route, cache, exchange);
+    let changed = invalidate(context.route, cache, exchange);
     let mut status = CacheStatus::forwarded(Forward::Method);
-    let counted = if targets == 0 {
+    let counted = if changed.targets.is_empty() {
         Counted::Passed
     } else {
-        match keep(context, cache, exchange, (body, targets), (times, watch)) {
+        match keep(context, cache, exchange, (body, changed.names_another), (times, watch)) {
             Ok(ttl) => {
                 status.outcome = StatusOutcome::Forwarded {
                     why: Forward::Method,
@@ -78,15 +78,16 @@ pub(super) async fn serve<D: Downstream>(
     proxy::deliver(context, answer, Some(status), exchange, client).await
 }
 
-/// Stores what a PUT left, whose URI, with how many others, was forgotten a moment ago; gives for how long it is fresh.
+/// Stores what a PUT left, whose URI was forgotten a moment ago, and whose response may name another; gives for how long it
+/// is fresh.
 fn keep(
     context: &RouteContext<'_>,
     cache: &Arc<Cache>,
     exchange: &Exchange,
-    (body, targets): (Option<Bytes>, usize),
+    (body, names_another): (Option<Bytes>, bool),
     (times, watch): (Times, Watch),
 ) -> Result<i64, Unkept> {
-    let names_another = targets > 1 || is_misleading(&exchange.request.fields);
+    let names_another = names_another || is_misleading(&exchange.request.fields);
     let about = (cache.conf.purge_header.as_str(), names_another);
     let entry = written::representation(&exchange.request, &exchange.response, about, &cache.policy, times)?;
     let body = body.ok_or(Unkept::Body)?;

@@ -1,0 +1,103 @@
+//! What a write leaves of what is stored, where the backend names places in its answer.
+
+use super::stage::{Act, Stage, run};
+
+const PAGE: &[Act] =
+    &[Act::Send(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 3\r\n\r\nold")];
+
+/// A route with a cache and these keys.
+fn routes(policy: &str, keys: &str) -> String {
+    format!(
+        "[[cache]]\nname = \"pages\"\nmemory = \"1MiB\"\nwrite_policy = {policy:?}\n\
+         [[route]]\nname = \"all\"\nupstream = \"app\"\ncache = \"pages\"\n{keys}\n"
+    )
+}
+
+async fn ask(stage: &Stage, method: &str, target: &str, fields: &str) -> String {
+    let (length, body) = if method == "GET" { ("", "") } else { ("Content-Length: 3\r\n", "new") };
+    let head = format!("{method} {target} HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n");
+    stage.talk(format!("{head}{fields}{length}\r\n{body}").as_bytes()).await
+}
+
+/// Whether a GET goes to the backend.
+async fn is_asked(stage: &Stage, target: &str, fields: &str) -> bool {
+    let before = stage.backend.requests.borrow().len();
+    let answer = ask(stage, "GET", target, fields).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    stage.backend.requests.borrow().len() > before
+}
+
+const BY_TLS: &str = "X-Forwarded-Proto: https\r\n";
+const BY_NAME: &str = "X-Forwarded-Proto: https\r\nX-Forwarded-Host: www.example\r\n";
+
+/// The backend names what the client has, by the scheme and the host that it is told.
+#[test]
+fn places_on_the_clients_origin_are_forgotten() {
+    for (fields, answer, is_forgotten) in [
+        (
+            BY_TLS,
+            &b"HTTP/1.1 201 X\r\nLocation: https://a.example/other\r\nContent-Length: 0\r\n\r\n"[..],
+            true,
+        ),
+        (BY_TLS, b"HTTP/1.1 204 X\r\nContent-Location: https://a.example/other\r\n\r\n", true),
+        (BY_TLS, b"HTTP/1.1 204 X\r\nContent-Location: http://a.example/other\r\n\r\n", true),
+        (BY_NAME, b"HTTP/1.1 204 X\r\nContent-Location: https://www.example/other\r\n\r\n", true),
+        (BY_TLS, b"HTTP/1.1 204 X\r\nContent-Location: https://www.example/other\r\n\r\n", false),
+        ("", b"HTTP/1.1 204 X\r\nContent-Location: https://a.example/other\r\n\r\n", false),
+    ] {
+        run(async || {
+            let stage = Stage::new("", &routes("around", ""), PAGE);
+            stage.is_trusted.set(true);
+            assert!(is_asked(&stage, "/other", fields).await);
+            assert!(!is_asked(&stage, "/other", fields).await);
+            stage.script(&[Act::Send(answer)]);
+            let written = ask(&stage, "PUT", "/q", fields).await;
+            assert!(written.starts_with("HTTP/1.1 20"), "{written}");
+            stage.script(PAGE);
+            let what = String::from_utf8_lossy(answer).into_owned();
+            assert_eq!(is_asked(&stage, "/other", fields).await, is_forgotten, "{fields}{what}");
+        });
+    }
+}
+
+/// Else what belongs to the one URL would be served for the other.
+#[test]
+fn content_is_stored_for_no_url_but_its_own() {
+    for (fields, answer, is_stored) in [
+        (
+            BY_TLS,
+            &b"HTTP/1.1 204 X\r\nETag: \"2\"\r\nCache-Control: max-age=60\r\nLocation: https://a.example/x\r\n\r\n"[..],
+            false,
+        ),
+        (
+            BY_NAME,
+            b"HTTP/1.1 204 X\r\nETag: \"2\"\r\nCache-Control: max-age=60\r\nLocation: https://www.example/x\r\n\r\n",
+            false,
+        ),
+        (
+            "",
+            b"HTTP/1.1 204 X\r\nETag: \"2\"\r\nCache-Control: max-age=60\r\nLocation: https://b.example/q\r\n\r\n",
+            false,
+        ),
+        (
+            BY_TLS,
+            b"HTTP/1.1 204 X\r\nETag: \"2\"\r\nCache-Control: max-age=60\r\nLocation: http://a.example/q\r\n\r\n",
+            true,
+        ),
+        (
+            BY_NAME,
+            b"HTTP/1.1 204 X\r\nETag: \"2\"\r\nCache-Control: max-age=60\r\nLocation: https://www.example/q\r\n\r\n",
+            true,
+        ),
+    ] {
+        run(async || {
+            let stage = Stage::new("", &routes("through", ""), &[Act::Send(answer)]);
+            stage.is_trusted.set(true);
+            let written = ask(&stage, "PUT", "/q", fields).await;
+            assert!(written.starts_with("HTTP/1.1 204"), "{written}");
+            stage.script(PAGE);
+            let what = String::from_utf8_lossy(answer).into_owned();
+            assert_eq!(is_asked(&stage, "/q", fields).await, !is_stored, "{fields}{what}");
+        });
+    }
+}
