@@ -7,7 +7,7 @@ use crate::{backend::Backend, exchange::Exchange, fields::Known};
 
 /// Translates places from what the backend sees to what the client does, where that is asked for: `Location`,
 /// `Content-Location`, `Refresh`, and `Path` and `Domain` of cookies.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Translate {
     /// What clients have before the backend's paths; without a `/` at its end.
     outer: String,
@@ -39,6 +39,17 @@ impl Translate {
         let prefix = |text: &str| text.trim_end_matches('/').to_owned();
         let host = if host.contains('{') { String::new() } else { host.to_ascii_lowercase() };
         Self { outer: prefix(strip_prefix), inner: prefix(add_prefix), host }
+    }
+
+    /// A place that a backend names as the client sees it; `None` where it stays as it is. `answered` is the name of the
+    /// backend that named it, where that is known.
+    pub fn outward_place(
+        &self,
+        text: &str,
+        exchange: &Exchange,
+        (answered, backends): (&str, &[Arc<Backend>]),
+    ) -> Option<String> {
+        self.place(text, exchange, Names { answered, backends })
     }
 
     /// A path of the backend's as clients see it; as it is where it is none that they could see, or is theirs already.

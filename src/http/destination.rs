@@ -50,7 +50,7 @@ pub(crate) fn rewrite(listener: &Listener, route: &Route, exchange: &mut Exchang
 
 /// Whether `Destination` is a place: that of a method which has one, or of a request that may be read as another method's.
 /// Elsewhere it is a field of the application's own.
-fn is_for_places(exchange: &Exchange) -> bool {
+pub(super) fn is_for_places(exchange: &Exchange) -> bool {
     const METHODS: [&str; 4] = ["BCOPY", "BMOVE", "COPY", "MOVE"];
     let request = &exchange.request;
     METHODS.contains(&request.method.as_str()) || is_misleading(&request.fields)

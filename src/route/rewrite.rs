@@ -5,6 +5,7 @@ use super::{
     spelling::spelled,
 };
 use crate::{
+    filter::Translate,
     schema::form::{decoded, encode},
     template::{Context, Scope, Template, Use},
 };
@@ -22,6 +23,10 @@ pub struct Rewrite {
     pub host: Option<Template>,
     /// How the query changes.
     pub query: Option<QueryEdits>,
+    /// The way back: what a backend names, as clients see it.
+    pub places: Translate,
+    /// Whether responses are told so; else clients see what the backend says.
+    pub tells_places: bool,
     /// Those of its templates that may come out differently for requests for one URL; nearly always none.
     telling: Box<[Template]>,
     /// Those, and those that have something of the query, which a key may be without.
@@ -48,6 +53,8 @@ impl Rewrite {
             path,
             host,
             query,
+            places: Translate::of(&conf.strip_prefix, &conf.add_prefix, &conf.host),
+            tells_places: conf.responses,
             telling,
             apart,
         }

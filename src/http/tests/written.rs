@@ -101,3 +101,94 @@ fn content_is_stored_for_no_url_but_its_own() {
         });
     }
 }
+
+const TOLD: &str = "rewrite = { strip_prefix = \"/wiki\", host = \"wiki.internal\", responses = true }";
+const UNTOLD: &str = "rewrite = { strip_prefix = \"/wiki\", host = \"wiki.internal\" }";
+const BELOW: &str = "rewrite = { add_prefix = \"/v2\", responses = true }";
+
+/// The backend names what it knows, and stored is what clients know.
+#[test]
+fn places_behind_a_rewrite_are_forgotten_as_clients_know_them() {
+    for (keys, answer, url) in [
+        (TOLD, &b"HTTP/1.1 204 X\r\nLocation: /b\r\n\r\n"[..], "/wiki/b"),
+        (TOLD, b"HTTP/1.1 204 X\r\nContent-Location: http://wiki.internal/b\r\n\r\n", "/wiki/b"),
+        (TOLD, b"HTTP/1.1 204 X\r\nLocation: http://a.example/b\r\n\r\n", "/wiki/b"),
+        (TOLD, b"HTTP/1.1 204 X\r\nLocation: b\r\n\r\n", "/wiki/b"),
+        (UNTOLD, b"HTTP/1.1 204 X\r\nLocation: /b\r\n\r\n", "/wiki/b"),
+        (UNTOLD, b"HTTP/1.1 204 X\r\nLocation: http://wiki.internal/b\r\n\r\n", "/wiki/b"),
+        // It knows how clients see it.
+        (UNTOLD, b"HTTP/1.1 204 X\r\nLocation: /wiki/b\r\n\r\n", "/wiki/b"),
+        (UNTOLD, b"HTTP/1.1 204 X\r\nLocation: /b\r\n\r\n", "/b"),
+        (BELOW, b"HTTP/1.1 204 X\r\nLocation: /v2/b\r\n\r\n", "/b"),
+        (BELOW, b"HTTP/1.1 204 X\r\nContent-Location: http://a.example/v2/b\r\n\r\n", "/b"),
+        (BELOW, b"HTTP/1.1 204 X\r\nContent-Location: http://B/v2/b\r\n\r\n", "/b"),
+    ] {
+        run(async || {
+            let stage = Stage::new("", &routes("around", keys), PAGE);
+            assert!(is_asked(&stage, url, "").await && is_asked(&stage, "/wiki/c", "").await);
+            assert!(!is_asked(&stage, url, "").await);
+            stage.script(&[Act::Send(answer)]);
+            let written = ask(&stage, "POST", "/wiki/a", "").await;
+            assert!(written.starts_with("HTTP/1.1 204"), "{written}");
+            stage.script(PAGE);
+            let what = String::from_utf8_lossy(answer).into_owned();
+            assert!(is_asked(&stage, url, "").await, "{keys} {what}");
+            assert!(!is_asked(&stage, "/wiki/c", "").await, "of which nothing was said: {keys} {what}");
+        });
+    }
+}
+
+/// A backend names its own URL as it knows that.
+#[test]
+fn content_is_stored_behind_a_rewrite_for_its_own_url() {
+    for (keys, answer, is_stored) in [
+        (
+            TOLD,
+            &b"HTTP/1.1 204 X\r\nETag: \"2\"\r\nCache-Control: max-age=60\r\nLocation: /q\r\n\r\n"[..],
+            true,
+        ),
+        (
+            UNTOLD,
+            b"HTTP/1.1 204 X\r\nETag: \"2\"\r\nCache-Control: max-age=60\r\nLocation: http://wiki.internal/q\r\n\r\n",
+            true,
+        ),
+        (
+            TOLD,
+            b"HTTP/1.1 204 X\r\nETag: \"2\"\r\nCache-Control: max-age=60\r\nLocation: /x\r\n\r\n",
+            false,
+        ),
+    ] {
+        run(async || {
+            let stage = Stage::new("", &routes("through", keys), &[Act::Send(answer)]);
+            let written = ask(&stage, "PUT", "/wiki/q", "").await;
+            assert!(written.starts_with("HTTP/1.1 204"), "{written}");
+            stage.script(PAGE);
+            let what = String::from_utf8_lossy(answer).into_owned();
+            assert_eq!(is_asked(&stage, "/wiki/q", "").await, !is_stored, "{keys} {what}");
+        });
+    }
+}
+
+/// What was there before is not there any more.
+#[test]
+fn what_is_moved_or_copied_to_is_forgotten() {
+    for (keys, from, to, destination) in [
+        ("", "/a", "/b", "http://a.example/b"),
+        ("", "/a", "/b", "/b"),
+        (TOLD, "/wiki/a", "/wiki/b", "http://a.example/wiki/b"),
+        (UNTOLD, "/wiki/a", "/wiki/b", "/wiki/b"),
+        (BELOW, "/a", "/b", "http://a.example/b"),
+    ] {
+        for method in ["COPY", "MOVE"] {
+            run(async || {
+                let stage = Stage::new("", &routes("around", keys), PAGE);
+                assert!(is_asked(&stage, to, "").await && !is_asked(&stage, to, "").await);
+                stage.script(&[Act::Send(b"HTTP/1.1 204 X\r\n\r\n")]);
+                let done = ask(&stage, method, from, &format!("Destination: {destination}\r\n")).await;
+                assert!(done.starts_with("HTTP/1.1 204"), "{done}");
+                stage.script(PAGE);
+                assert!(is_asked(&stage, to, "").await, "{method} {keys} {destination}");
+            });
+        }
+    }
+}

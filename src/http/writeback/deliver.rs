@@ -245,7 +245,7 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
     let too_slow = |_| ProxyError::because(Kind::ResponseTimeout, "it took the write too slowly");
     let response = tokio::time::timeout(most, asked).await.map_err(too_slow)??.response;
     if let Some(cache) = &route.cache {
-        invalidate(route, cache, exchange);
+        invalidate(&context, cache, exchange);
     }
     Ok(Rest { response, idle: context.response_body_timeout(), end, nobody })
 }

@@ -116,7 +116,7 @@ async fn conclude<D: Downstream>(
     exchange: &mut ActiveExchange,
     client: &mut D,
 ) -> Result<()> {
-    let counted = match invalidate(context.route, cache, exchange).targets.is_empty() {
+    let counted = match invalidate(context, cache, exchange).targets.is_empty() {
         true => Counted::Passed,
         false => Counted::Invalidated,
     };

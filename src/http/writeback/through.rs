@@ -52,7 +52,7 @@ pub(super) async fn serve<D: Downstream>(
     let answer = proxy::ask(context, plan, exchange, &mut tee).await?;
     let (body, _held) = tee.body().unzip();
     let times = Times { requested, received: now() };
-    let changed = invalidate(context.route, cache, exchange);
+    let changed = invalidate(context, cache, exchange);
     let mut status = CacheStatus::forwarded(Forward::Method);
     let counted = if changed.targets.is_empty() {
         Counted::Passed
