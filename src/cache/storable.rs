@@ -165,7 +165,12 @@ pub(super) fn is_stored(
     control: &ResponseControl,
     policy: &Policy,
 ) -> bool {
-    let excepted = match field.known {
+    !is_of_hop(field, connection) && !is_for_one(field, control, policy)
+}
+
+/// Whether a field of a response is for this program alone (RFC 9111 §3.1), or made anew for each answer.
+pub(super) fn is_of_hop(field: &Field<'_>, connection: &Names) -> bool {
+    let is_of_hop = match field.known {
         Known::Connection
         | Known::KeepAlive
         | Known::ProxyConnection
@@ -178,14 +183,18 @@ pub(super) fn is_stored(
         // §3.1: specific to the proxy that asked for them.
         | Known::ProxyAuthenticate
         | Known::ProxyAuthorization => true,
-        Known::SetCookie => !policy.store_set_cookie,
         _ => [&b"proxy-authentication-info"[..], b"age"].iter().any(|name| field.name.eq_ignore_ascii_case(name)),
     };
-    let named = |name: &[u8]| name.eq_ignore_ascii_case(field.name);
-    !excepted
-        && !connection.have(field.name)
-        && !control.private.names().iter().any(|name| named(name.as_bytes()))
-        && !control.no_cache.names().iter().any(|name| named(name.as_bytes()))
+    is_of_hop || connection.have(field.name)
+}
+
+/// Whether a field of a response is for the client alone that asked: cookies, unless they are stored, and what `private` and
+/// `no-cache` name (RFC 9111 §5.2.2.4, §5.2.2.7).
+pub(super) fn is_for_one(field: &Field<'_>, control: &ResponseControl, policy: &Policy) -> bool {
+    let is_cookie = field.known == Known::SetCookie && !policy.store_set_cookie;
+    let scopes = [&control.private, &control.no_cache];
+    let mut names = scopes.into_iter().flat_map(|scope| scope.names());
+    is_cookie || names.any(|name| name.as_bytes().eq_ignore_ascii_case(field.name))
 }
 
 fn is_excepted(control: &ResponseControl, name: &str) -> bool {

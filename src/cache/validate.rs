@@ -11,7 +11,7 @@ use crate::{
         date::Date,
         freshness::date_of,
         policy::Policy,
-        storable::{Names, is_stored, nominated},
+        storable::{Names, is_for_one, is_of_hop, is_stored, nominated},
     },
     fields::{Fields, Known},
     h1::{Method, ResponseHead},
@@ -234,12 +234,8 @@ pub fn merge(stored: &mut Fields, newer: &Fields, policy: &Policy) {
     let connection = nominated(newer);
     let mut taken: Vec<(&str, &[u8])> = Vec::with_capacity(newer.len());
     for field in newer.iter() {
-        let is = |name: &str| field.name.eq_ignore_ascii_case(name.as_bytes());
-        let depends = ["content-length", "content-encoding", "content-range", "content-digest"]
-            .iter()
-            .any(|name| is(name));
         let Ok(name) = std::str::from_utf8(field.name) else { continue };
-        if !depends && is_stored(&field, &connection, &control, policy) {
+        if !is_of_bytes(name) && is_stored(&field, &connection, &control, policy) {
             taken.push((name, field.value));
         }
     }
@@ -251,6 +247,27 @@ pub fn merge(stored: &mut Fields, newer: &Fields, policy: &Policy) {
     // What may no longer be stored is no longer stored (§5.2.2.4, §5.2.2.7).
     for name in control.private.names().iter().chain(control.no_cache.names()) {
         stored.remove(name);
+    }
+}
+
+/// Whether a field describes the bytes that it came with, which a newer response's does not say of those that are stored.
+fn is_of_bytes(name: &str) -> bool {
+    let names = ["content-length", "content-encoding", "content-range", "content-digest"];
+    names.iter().any(|other| name.eq_ignore_ascii_case(other))
+}
+
+/// Adds to a stored response, updated by a 304, what that says for the client alone that asked: of a response with content it
+/// would have had this too. It is for the answer to this client, and for no other.
+pub fn add_own(response: &mut Fields, not_modified: &Fields, policy: &Policy) {
+    // What the stored one forbids holds on, where the newer one does not say otherwise.
+    let controls = [policy.control(response), policy.control(not_modified)];
+    let connection = nominated(not_modified);
+    for field in not_modified.iter() {
+        let Ok(name) = std::str::from_utf8(field.name) else { continue };
+        let is_own = controls.iter().any(|control| is_for_one(&field, control, policy));
+        if is_own && !is_of_hop(&field, &connection) && !is_of_bytes(name) {
+            response.push(name, field.value);
+        }
     }
 }
 

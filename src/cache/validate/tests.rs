@@ -283,6 +283,50 @@ fn merging_keeps_content_fields_and_skips_unstored_ones() {
     assert_eq!(text(&stored, "set-cookie"), ["a=b"]);
 }
 
+/// Else a client whose response was validated is logged out where the backend has given it another session.
+#[test]
+fn what_a_304_says_for_one_is_added_there() {
+    let policy = Policy::default();
+    let not_modified = fields(&[
+        ("Set-Cookie", "a=1"),
+        ("Set-Cookie", "b=2"),
+        ("X-User", "ann"),
+        ("X-Nonce", "3"),
+        ("X-Other", "4"),
+        ("X-Hop", "5"),
+        ("Age", "6"),
+        ("Content-Length", "0"),
+        ("Connection", "x-hop"),
+        ("Cache-Control", "max-age=60, private=\"x-user, x-hop, content-length, age\", no-cache=\"x-nonce\""),
+    ]);
+    let mut stored = fields(&[("ETag", "\"1\""), ("X-User", "bob")]);
+    merge(&mut stored, &not_modified, &policy);
+    let shared = stored.clone();
+    add_own(&mut stored, &not_modified, &policy);
+    assert_eq!(text(&stored, "set-cookie"), ["a=1", "b=2"]);
+    for (name, value) in [("x-user", "ann"), ("x-nonce", "3"), ("x-other", "4")] {
+        assert_eq!(text(&stored, name), [value], "{name}");
+    }
+    for name in ["x-hop", "age", "connection", "content-length"] {
+        assert!(text(&stored, name).is_empty(), "{name}");
+    }
+    for name in ["set-cookie", "x-user", "x-nonce"] {
+        assert!(text(&shared, name).is_empty(), "{name}");
+    }
+    // What was forbidden before is so still.
+    let not_modified = fields(&[("X-User", "ann")]);
+    let mut stored = fields(&[("Cache-Control", "private=\"x-user\"")]);
+    add_own(&mut stored, &not_modified, &policy);
+    assert_eq!(text(&stored, "x-user"), ["ann"]);
+    // Stored for all, by the configuration.
+    let policy = Policy { store_set_cookie: true, ..Policy::default() };
+    let not_modified = fields(&[("Set-Cookie", "a=1")]);
+    let mut stored = Fields::default();
+    merge(&mut stored, &not_modified, &policy);
+    add_own(&mut stored, &not_modified, &policy);
+    assert_eq!(text(&stored, "set-cookie"), ["a=1"]);
+}
+
 #[test]
 fn a_head_response_updates_or_expires_what_is_stored() {
     let stored = fields(&[("ETag", "\"a\""), ("Last-Modified", "l")]);

@@ -1,5 +1,7 @@
 //! From store or fill to the client: what is said of it, and which part of it goes out.
 
+use std::mem;
+
 use super::{
     request::{CacheRequest, ServedFrom},
     selection::select,
@@ -11,6 +13,7 @@ use crate::{
         status::{CacheStatus, Forward, StatusOutcome},
         stored::Stored,
         stored_head::StoredHead,
+        validate::add_own,
     },
     error::Result,
     exchange::{Downstream, Exchange, PeerHop},
@@ -32,7 +35,13 @@ pub(super) async fn send_stored<D: Downstream>(
     let (result, status) = describe(&stored, from);
     exchange.cache = Some(result);
     let head = stored.head();
+    // The 304 of this very request.
+    let is_own = matches!(from, ServedFrom::Validated { is_collapsed: false, .. });
+    let not_modified = is_own.then(|| mem::take(&mut exchange.response.fields));
     copy_head(head, exchange);
+    if let Some(not_modified) = not_modified {
+        add_own(&mut exchange.response.fields, &not_modified, &request.cache.policy);
+    }
     let (age, received) = (head.freshness.age(now()), head.received);
     let part = select(exchange, Some(stored.length()), (received, true));
     let source = Source::Stored(part, stored, None);

@@ -88,6 +88,56 @@ fn a_304_validates_the_stored_response_which_answers() {
     });
 }
 
+/// Else a client is logged out whose session the backend has renewed; and who else is logged in gets that session.
+#[test]
+fn what_a_304_says_for_its_client_reaches_that_one() {
+    run(async || {
+        for control in ["max-age=10, private=\"x-user\"", "max-age=0, private=\"x-user\"", "private"] {
+            let stage = Stage::new("", ROUTES, FRESH);
+            let own = format!(
+                "HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nCache-Control: {control}\r\n\
+                 Set-Cookie: s=1\r\nSet-Cookie: t=2\r\nX-User: ann\r\n\r\n"
+            );
+            let own = [Act::Send(own.leak().as_bytes())];
+            for (fields, status) in [
+                ("", "200"),
+                ("Cookie: a=b\r\n", "200"),
+                ("If-None-Match: \"1\"\r\n", "304"),
+                ("Range: bytes=0-1\r\n", "206"),
+            ] {
+                let fields = format!("Cache-Control: no-cache\r\n{fields}");
+                stage.script(FRESH);
+                let second = asked_again(&stage, &own, &fields).await;
+                assert_eq!(status_of(&second), status, "{control} {fields}: {second}");
+                let cookies = second.to_ascii_lowercase().matches("\r\nset-cookie: ").count();
+                assert_eq!(cookies, 2, "{control} {fields}: {second}");
+                assert_eq!(field(&second, "x-user"), Some("ann"), "{control} {fields}: {second}");
+                stage.script(FRESH);
+                let third = get(&stage, "").await;
+                assert!(third.ends_with("\r\n\r\nhello"), "{third}");
+                assert_eq!((field(&third, "set-cookie"), field(&third, "x-user")), (None, None), "{third}");
+            }
+        }
+    });
+}
+
+#[test]
+fn what_a_304_says_for_its_client_reaches_no_other() {
+    run(async || {
+        let stage = Stage::new("", ROUTES, STALE);
+        assert!(get(&stage, "").await.ends_with("\r\n\r\nhello"));
+        let own = b"HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nCache-Control: max-age=10\r\nSet-Cookie: s=1\r\n\r\n";
+        stage.script(&[Act::Wait(Duration::from_millis(100)), Act::Send(own)]);
+        let clients = tokio::join!(get(&stage, ""), get(&stage, ""));
+        let answers = [&clients.0, &clients.1];
+        assert!(answers.iter().all(|answer| answer.ends_with("\r\n\r\nhello")), "{answers:?}");
+        let cookies = answers.iter().filter(|answer| field(answer, "set-cookie").is_some());
+        assert_eq!((cookies.count(), stage.backend.requests.borrow().len()), (1, 2), "{answers:?}");
+        assert_eq!(field(&get(&stage, "").await, "set-cookie"), None);
+        stage.assert_all_is_given_back("cookies").await;
+    });
+}
+
 #[test]
 fn a_stale_response_covers_errors_until_a_newer_one() {
     run(async || {
