@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::request::has_credentials;
 use crate::{
     cache::{
         cache_control::{RequestControl, ResponseControl},
@@ -96,10 +97,12 @@ pub(super) enum StoredUpdate {
 }
 
 impl StoredUpdate {
-    fn of(verdict: std::result::Result<(), Refusal>) -> Self {
+    /// By whether the newer head may be stored, of which the request `has_credentials` or not. What is said to who is logged in
+    /// is said of nobody else.
+    fn of(verdict: std::result::Result<(), Refusal>, has_credentials: bool) -> Self {
         match verdict {
             Ok(()) => Self::Updated,
-            Err(refusal) if NotShared::Refused(refusal).is_of_response() => Self::Removed,
+            Err(refusal) if !has_credentials && NotShared::Refused(refusal).is_of_response() => Self::Removed,
             Err(_) => Self::Unchanged,
         }
     }
@@ -241,7 +244,8 @@ pub(super) fn update(
     head.head.fields = head.head.fields.compact();
     // A Vary that is another one now is about this request.
     let variant = head.vary.key(&request.fields);
-    Update { head, variant, effect: StoredUpdate::of(verdict), is_of_peer: false }
+    let effect = StoredUpdate::of(verdict, has_credentials(&request.fields));
+    Update { head, variant, effect, is_of_peer: false }
 }
 
 /// What an answer with content is good for.

@@ -214,6 +214,36 @@ fn a_304_that_forbids_sharing_is_for_one() {
     });
 }
 
+/// Else one client that is logged in takes from all others what they share.
+#[test]
+fn a_304_for_one_leaves_what_is_stored() {
+    run(async || {
+        let revalidate = ROUTES.replace("[[route]]", "stale_while_revalidate = \"1h\"\n[[route]]");
+        for (routes, credentials) in [
+            (ROUTES, "Cookie: a=b\r\n"),
+            (ROUTES, "Authorization: Basic a\r\n"),
+            // The refresh in the background is asked as the request that found it stale.
+            (&revalidate, "Cookie: a=b\r\n"),
+        ] {
+            for forbids in ["Cache-Control: private", "Cache-Control: no-store", "Vary: *"] {
+                let stage = Stage::new("", routes, STALE);
+                let own = format!("HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\n{forbids}\r\n\r\n");
+                let second = asked_again(&stage, &[Act::Send(own.leak().as_bytes())], credentials).await;
+                assert!(second.ends_with("\r\n\r\nhello"), "{forbids}: {second}");
+                is_refreshed(&stage, 2).await;
+                let holds = b"HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nCache-Control: max-age=10\r\n\r\n";
+                stage.script(&[Act::Send(holds)]);
+                let third = get(&stage, "").await;
+                assert!(third.ends_with("\r\n\r\nhello"), "{forbids} {credentials}: {third}");
+                is_refreshed(&stage, 3).await;
+                let asked = stage.backend.requests.borrow().last().unwrap().to_ascii_lowercase();
+                assert!(asked.contains("if-none-match: \"1\""), "it is there still: {asked}");
+                stage.assert_all_is_given_back(forbids).await;
+            }
+        }
+    });
+}
+
 #[test]
 fn each_use_of_what_has_no_cache_is_validated() {
     run(async || {
