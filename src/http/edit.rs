@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use super::normalize::split_port;
 use crate::{
     exchange::{Exchange, PathReadings},
     filter::{Answer, names_host},
@@ -20,9 +21,7 @@ pub fn rewritten<'a>(exchange: &Exchange, route: &'a Route) -> (Option<Cow<'a, s
     let host = rewrite.host.as_ref().and_then(|host| match host.fixed() {
         Some(host) => Some(host.into()),
         // Rather the client's than one that is none.
-        None => {
-            Some(host.render(&scope)).filter(|it| it.parse::<http::uri::Authority>().is_ok()).map(Cow::from)
-        }
+        None => made_host(host, &scope).map(Cow::from),
     });
     let path = match rewrite.path.as_ref().map(|path| (path.fixed(), path)) {
         Some((Some(path), _)) => path.to_owned(),
@@ -35,6 +34,14 @@ pub fn rewritten<'a>(exchange: &Exchange, route: &'a Route) -> (Option<Cow<'a, s
         None => exchange.request.target.get(exchange.path_length..).unwrap_or_default().to_owned(),
     };
     (host, Some(path + &query))
+}
+
+/// The host that a template makes, with a port or without; `None` where it is none.
+fn made_host(host: &Template, scope: &Scope<'_>) -> Option<String> {
+    let made = host.render(scope);
+    // Else a value with a colon would end the host for backends that read on to there.
+    let is_split = split_port(&made).is_ok_and(|(name, _)| !name.is_empty());
+    (is_split && made.parse::<http::uri::Authority>().is_ok()).then_some(made)
 }
 
 /// A path as the backend has it, by the template of a rewrite.
@@ -338,6 +345,32 @@ mod tests {
             ("https://b.example:{path.1}/x", "80@evil.com", "https://b.example:80/x"),
         ] {
             assert_eq!(expand(to, said), expected, "{to} with {said}");
+        }
+    }
+
+    #[test]
+    fn no_value_ends_the_host_of_a_rewrite() {
+        for (host, said, expected) in [
+            ("{header.x-t}.internal", "one", Some("one.internal")),
+            ("{header.x-t}.internal", "a?b/c", Some("abc.internal")),
+            ("{header.x-t}.internal", "evil.com:80", None),
+            ("{header.x-t}.internal", "evil.com:", None),
+            ("{header.x-t}.internal", ":", None),
+            ("{header.x-t}.internal", "[::1]", None),
+            ("{header.x-t}:8080", "one", Some("one:8080")),
+            ("{header.x-t}:8080", "one:80", None),
+            ("{header.x-t}:8080", "", None),
+            ("app.internal:{header.x-t}", "81", Some("app.internal:81")),
+            ("app.internal:{header.x-t}", "evil", None),
+            ("{header.x-t}", "one:80", Some("one:80")),
+            ("{header.x-t}", "[::1]:80", Some("[::1]:80")),
+            ("{header.x-t}", "", None),
+        ] {
+            let mut exchange = Exchange::default();
+            exchange.request.fields.push("x-t", said.as_bytes());
+            let template = Template::parse(host, Use::Rewrite, Context::Host).unwrap();
+            let scope = Scope { exchange: &exchange, place: Place::default() };
+            assert_eq!(made_host(&template, &scope).as_deref(), expected, "{host} of {said}");
         }
     }
 

@@ -168,7 +168,7 @@ const fn table(signs: &[u8]) -> [bool; 256] {
 }
 
 /// Host and port of an authority (RFC 3986 §3.2); an empty port is none.
-fn split_port(authority: &str) -> Result<(&str, Option<u16>)> {
+pub(super) fn split_port(authority: &str) -> Result<(&str, Option<u16>)> {
     let end = match authority.strip_prefix('[') {
         Some(rest) => rest.find(']').ok_or_else(|| malformed("Host is invalid"))? + 2,
         None => authority.find(':').unwrap_or(authority.len()),
