@@ -19,7 +19,8 @@ use crate::{
 };
 
 /// A backend that logs its connections in: `Authorization: NTLM name` makes the connection that name's, and what comes
-/// over it later too. Without a login it asks for one, if it is to.
+/// over it later too. Without a login it asks for one, if it is to. `NTLM finish` is a login only over a connection over
+/// which `NTLM begin` came, which is answered as none is.
 struct Backend {
     address: SocketAddr,
     open: Arc<AtomicUsize>,
@@ -50,8 +51,10 @@ impl Backend {
 }
 
 fn serve(stream: &TcpStream, scheme: &str, asks: bool, fields: &str) -> std::io::Result<()> {
+    let mut out = stream;
     let mut lines = BufReader::new(stream).lines();
     let mut name: Option<String> = None;
+    let mut has_begun = false;
     loop {
         let mut login = None;
         loop {
@@ -63,14 +66,16 @@ fn serve(stream: &TcpStream, scheme: &str, asks: bool, fields: &str) -> std::io:
                 login = value.split_once(' ').map(|(_, name)| name.to_owned());
             }
         }
-        name = login.or(name);
+        has_begun |= login.as_deref() == Some("begin");
+        name = login.filter(|login| login != "begin" && (has_begun || login != "finish")).or(name);
         let (status, more, body) = match &name {
             Some(name) => ("200 OK", fields.to_owned(), name.as_str()),
             None if asks => ("401 Unauthorized", format!("WWW-Authenticate: Basic, {scheme}\r\n"), "who?"),
             None => ("200 OK", String::new(), "nobody"),
         };
         let length = body.len();
-        write!(&*stream, "HTTP/1.1 {status}\r\n{more}Content-Length: {length}\r\n\r\n{body}")?;
+        let answer = format!("HTTP/1.1 {status}\r\n{more}Content-Length: {length}\r\n\r\n{body}");
+        out.write_all(answer.as_bytes())?;
     }
 }
 
@@ -100,6 +105,22 @@ fn a_login_of_a_connection_is_its_clients_alone() {
             backend.open.load(SeqCst) <= usize::from(!asks)
         });
     }
+}
+
+#[test]
+fn a_login_in_steps_comes_through_behind_pages() {
+    let backend = Backend::start("NTLM", true);
+    let folder = folder();
+    std::fs::write(folder.join("refused.txt"), "refused").unwrap();
+    let pages = "upstream = \"u\"\nintercept_errors = true\nerror_pages = { 4xx = \"refused.txt\" }\n";
+    let text = config(&[backend.address], "").replace("upstream = \"u\"\n", pages);
+    let proxy = Proxy::start_in(folder, &text.replace("workers = 2", "workers = 1"));
+    let mut alice = proxy.connect();
+    for (login, expected) in [("", "refused"), ("NTLM begin", "refused"), ("NTLM finish", "finish")] {
+        assert_eq!(get(&mut alice, login), expected, "{login}");
+    }
+    assert_eq!(get(&mut alice, ""), "finish");
+    assert_eq!(get(&mut proxy.connect(), ""), "refused");
 }
 
 #[test]

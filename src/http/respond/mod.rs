@@ -2,7 +2,7 @@
 //!
 //! Previous stops: `http::proxy`, `http::cached`, `http::handle`. In this order (`send`): has it a body? → the fields that
 //! are added (`fields`) → the filters of listener and route (`filter`) → the head → the body (`pump`), from its `source`, through what
-//! its filters put it through (`staged`), to its sink.
+//! its filters put it through (`staged`), to its sink; one that a page stands for is read behind that (`unwanted`).
 
 mod discard;
 mod error;
@@ -15,6 +15,7 @@ mod reply;
 mod send;
 mod source;
 mod staged;
+mod unwanted;
 
 pub(super) use discard::Discard;
 pub use error::status_of;

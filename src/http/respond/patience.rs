@@ -90,6 +90,11 @@ impl Stall {
         self.patience.end.is_some_and(|end| end <= Moment::now())
     }
 
+    /// What is still to come is waited for no longer than this.
+    pub(super) fn hurry(&mut self, limit: Duration) {
+        self.patience.backend = self.patience.backend.min(limit);
+    }
+
     /// The backend is held no more: the client may take the rest as it likes, unless it keeps others out.
     pub(super) fn free_backend(&mut self) {
         if !self.patience.holds_place {

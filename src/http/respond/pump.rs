@@ -67,6 +67,7 @@ pub(in crate::http) async fn pump<S: Sink>(source: Source, patience: Patience, s
         buffer: Buffer::default(),
         is_ended: false,
         is_quiet: false,
+        is_resting: false,
         stall: Stall::new(patience),
     };
     let result = poll_fn(|cx| pump.poll(cx, sink)).await;
@@ -91,6 +92,9 @@ pub(in crate::http) async fn pump<S: Sink>(source: Source, patience: Patience, s
 /// gives up sooner.
 const HELD_UP: Duration = Duration::from_secs(5);
 
+/// How long what is left of a body is waited for that another stands for: the client may want to ask for more.
+const REST: Duration = Duration::from_secs(5);
+
 struct Pump {
     /// Given back once its part is over, while the client may still be reading.
     source: Option<Source>,
@@ -98,6 +102,8 @@ struct Pump {
     is_ended: bool,
     /// It was ended because nothing came of it for as long as that is waited for.
     is_quiet: bool,
+    /// It has ended, and what is read is a body that it stands for.
+    is_resting: bool,
     stall: Stall,
 }
 
@@ -116,6 +122,12 @@ impl Pump {
         };
         let progress = sink.sent() + uploaded + fetched;
         let stalled = ready!(self.stall.poll(cx, side, progress, sink.deadline()));
+        if self.is_resting {
+            // The client has all of its response, and nothing else is waited for.
+            (self.source, self.is_resting) = (None, false);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         self.is_quiet = side == Side::Backend;
         Poll::Ready(Err(stalled))
     }
@@ -171,6 +183,10 @@ impl Pump {
 
     /// Lets the backend go, once the sink does.
     fn end<S: Sink>(&mut self, cx: &mut Context<'_>, sink: &mut S) -> Result<Side> {
+        self.is_resting = self.reads_rest(cx, sink)?;
+        if self.is_resting {
+            return Ok(Side::Backend);
+        }
         if let Some(response) = self.source.as_mut().and_then(Source::upstream)
             && sink.poll_ended(cx, response)?.is_pending()
         {
@@ -182,6 +198,23 @@ impl Pump {
         }
         self.stall.free_backend();
         Ok(Side::Client)
+    }
+
+    /// Whether more is to come of a body that this one stands for. Whatever becomes of that, the client has its response.
+    fn reads_rest<S: Sink>(&mut self, cx: &mut Context<'_>, sink: &mut S) -> Result<bool> {
+        match self.source.as_mut().map_or(Poll::Ready(true), |source| source.poll_rest(cx)) {
+            Poll::Ready(true) => Ok(false),
+            Poll::Ready(false) => {
+                self.source = None;
+                Ok(false)
+            }
+            Poll::Pending => {
+                self.stall.hurry(REST);
+                let _ = self.idle(cx, sink);
+                let _ = sink.poll_flush(cx)?;
+                Ok(true)
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::{
     keep::Keep,
     staged::{Blocks, Staged},
+    unwanted::Unwanted,
 };
 use crate::{
     cache::{
@@ -24,7 +25,7 @@ use crate::{
     filter::{BodyPlan, Kept},
     moment::Moment,
     net::{BodyFrame, Buffer},
-    upstream::UpstreamResponse,
+    upstream::{UpstreamResponse, response::BodyLength},
 };
 
 /// Where the body of a response comes from.
@@ -40,6 +41,8 @@ pub(in crate::http) enum Source {
     File(Part, FileReading),
     /// Memory.
     Bytes(Bytes),
+    /// Memory, in the place of another.
+    Instead(Bytes, Box<Unwanted<Self>>),
     /// Another, through stages.
     Staged(Box<Staged<Self>>),
 }
@@ -80,7 +83,7 @@ impl Source {
             Self::Fill(part, ..) | Self::Stored(part, ..) | Self::File(part, ..) => {
                 part.end.map(|end| end.saturating_sub(part.at))
             }
-            Self::Bytes(bytes) => Some(bytes.len() as u64),
+            Self::Bytes(bytes) | Self::Instead(bytes, _) => Some(bytes.len() as u64),
             Self::Staged(_) => None,
         }
     }
@@ -90,7 +93,7 @@ impl Source {
         match self {
             Self::Upstream(_) => {}
             Self::Fill(part, ..) | Self::Stored(part, ..) | Self::File(part, ..) => part.end = Some(part.at),
-            Self::Bytes(bytes) => bytes.clear(),
+            Self::Bytes(bytes) | Self::Instead(bytes, _) => bytes.clear(),
             Self::Staged(staged) => staged.source.skip(),
         }
     }
@@ -100,6 +103,7 @@ impl Source {
         match self {
             Self::Upstream(response) => Some(response),
             Self::Staged(staged) => staged.source.upstream(),
+            Self::Instead(_, unwanted) => unwanted.source.upstream(),
             Self::Fill(..) | Self::Stored(..) | Self::File(..) | Self::Bytes(_) => None,
         }
     }
@@ -109,6 +113,7 @@ impl Source {
         match self {
             Self::Upstream(response) => Some(response),
             Self::Staged(staged) => staged.source.into_upstream(),
+            Self::Instead(_, unwanted) => unwanted.source.into_upstream(),
             Self::Fill(..) | Self::Stored(..) | Self::File(..) | Self::Bytes(_) => None,
         }
     }
@@ -118,7 +123,7 @@ impl Source {
         match self {
             Self::Fill(_, reader) => reader.come(),
             Self::Staged(staged) => staged.source.fetched(),
-            Self::Upstream(_) | Self::Stored(..) | Self::File(..) | Self::Bytes(_) => 0,
+            Self::Upstream(_) | Self::Stored(..) | Self::File(..) | Self::Bytes(_) | Self::Instead(..) => 0,
         }
     }
 
@@ -139,14 +144,42 @@ impl Source {
     /// As the filters of a response have it; of what is stored in this cache and is encoded the encoding is kept.
     pub(super) fn after(self, plan: BodyPlan, cache: Option<&Arc<Cache>>) -> Self {
         if plan.stages.is_empty() {
-            return plan.replaced.map_or(self, Self::Bytes);
+            return self.behind(plan.replaced);
         }
         let (coding, object) = (plan.only_coding(), self.whole_in_memory());
         let keep = coding.zip(object).zip(cache);
         let begin = |((coding, object), cache)| Keep::begin(coding, object, cache, Moment::recent());
         let keep = keep.and_then(begin);
-        let source = plan.replaced.map_or(self, Self::Bytes);
+        let source = self.behind(plan.replaced);
         Self::Staged(Box::new(Staged::new(source, plan.stages, keep)))
+    }
+
+    /// What stands for this body, if anything does, and else the body.
+    fn behind(self, replaced: Option<Bytes>) -> Self {
+        let Some(bytes) = replaced else { return self };
+        let is_read = match &self {
+            // The other kind ends with its connection.
+            Self::Upstream(response) => response.length() != BodyLength::UntilClose,
+            // Its connection too is closed once nobody reads what comes.
+            Self::Fill(..) => true,
+            Self::Stored(..) | Self::File(..) | Self::Bytes(_) | Self::Instead(..) | Self::Staged(_) => false,
+        };
+        let length = self.length();
+        match Some(self).filter(|_| is_read).and_then(|source| Unwanted::of(source, length)) {
+            Some(unwanted) => Self::Instead(bytes, Box::new(unwanted)),
+            None => Self::Bytes(bytes),
+        }
+    }
+
+    /// Reads what is left behind the end: a body that another stands for. False where who brings it is not to be used again.
+    pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        match self {
+            Self::Instead(_, unwanted) => unwanted.poll(cx),
+            Self::Staged(staged) => staged.source.poll_rest(cx),
+            Self::Upstream(_) | Self::Fill(..) | Self::Stored(..) | Self::File(..) | Self::Bytes(_) => {
+                Poll::Ready(true)
+            }
+        }
     }
 
     /// The next of the body, and its end.
@@ -182,7 +215,7 @@ impl Source {
                 let next = next.map_err(|error| ProxyError::because(Kind::FileUnreadable, error))?;
                 Poll::Ready(Ok(next.map_or(BodyFrame::End(None), BodyFrame::Data)))
             }
-            Self::Bytes(bytes) => {
+            Self::Bytes(bytes) | Self::Instead(bytes, _) => {
                 let next = std::mem::take(bytes);
                 Poll::Ready(Ok(frame((!next.is_empty()).then_some(next))))
             }

@@ -195,3 +195,45 @@ fn a_login_ends_where_its_backend_is_spoken_to_otherwise() {
         }
     });
 }
+
+/// Else a client that logs in step by step never gets to the last, for the first is a 401.
+#[test]
+fn an_error_that_a_page_stands_for_leaves_its_connection() {
+    let page = std::env::temp_dir().join(format!("pointsman-bound-{}.txt", std::process::id()));
+    std::fs::write(&page, "hello").unwrap();
+    let route = format!(
+        "[[route]]\nname = \"all\"\nupstream = \"app\"\nintercept_errors = true\n\
+         error_pages = {{ 4xx = \"{}\" }}\n",
+        page.display()
+    );
+    let late = |wait| {
+        [
+            Act::Send(b"HTTP/1.1 401 No\r\nWWW-Authenticate: NTLM\r\nContent-Length: 4\r\n\r\nwh"),
+            Act::Wait(wait),
+            Act::Send(b"o?"),
+        ]
+    };
+    let [soon, never] = [Duration::from_millis(10), Duration::from_secs(30)].map(late);
+    let cases: [(&[Act], usize); 7] = [
+        (&[Act::Send(b"HTTP/1.1 401 No\r\nWWW-Authenticate: NTLM\r\nContent-Length: 4\r\n\r\nwho?")], 1),
+        (&[Act::Send(b"HTTP/1.1 404 No\r\nContent-Length: 4\r\n\r\nwho?")], 1),
+        (&[Act::Send(b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwho?\r\n0\r\n\r\n")], 1),
+        (&[Act::Send(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")], 1),
+        (&soon, 1),
+        (&never, 2),
+        // More than is read of what nobody wants.
+        (&[Act::Send(b"HTTP/1.1 404 No\r\nContent-Length: 100000\r\n\r\nwho?")], 2),
+    ];
+    for (script, connections) in cases {
+        run(async || {
+            let stage = Stage::new("", &route, script);
+            let mut client = connected(&stage);
+            hello(&mut client, PLAIN).await;
+            hello(&mut client, PLAIN).await;
+            assert_eq!(stage.backend.connections.get(), connections, "{script:?}");
+            drop(client);
+            stage.assert_all_is_given_back("a page for an error").await;
+        });
+    }
+    let _ = std::fs::remove_file(page);
+}
