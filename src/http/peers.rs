@@ -8,7 +8,7 @@ use super::{
     active::ActiveExchange,
     for_peer, normalize,
     respond::{self, Reply},
-    whole_body::WholeBody,
+    whole_body::{Gathered, WholeBody},
 };
 use crate::{
     account::Owner,
@@ -37,7 +37,7 @@ pub(super) async fn hear<D: Downstream>(
     let (patience, most) = (listener.conf.timeouts.body, message::MOST as u64);
     let end = Some(Moment::now().plus(patience));
     let whole = WholeBody { owner: Owner::Peers, most, patience, min_rate: 0, end };
-    let (body, held) = whole.read(exchange, client).await?;
+    let Gathered { body, held, .. } = whole.read(exchange, client).await?;
     let worker = exchange.worker().clone();
     let (status, answer) = worker.shared.registry.peers.ask(path, body).await;
     drop(held);

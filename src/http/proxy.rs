@@ -9,7 +9,8 @@ use super::{
     destination, edit,
     relay::{is_for_relay, relay},
     respond::{self, Reply, Source},
-    upgrade_request, whole_body,
+    upgrade_request,
+    whole_body::{self, Gathered},
 };
 use crate::{
     boxed,
@@ -112,20 +113,32 @@ pub(super) fn ask<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> impl Future<Output = Result<Answer>> {
-    ask_with(context, (plan, false), exchange, client)
+    ask_with(context, (plan, None, false), exchange, client)
 }
 
-/// The same of a request that may have been let in before: no limit on what clients send is about it then.
+/// The same of a request whose body is here already.
+pub(super) fn ask_whole<D: Downstream>(
+    context: &RouteContext<'_>,
+    (plan, body): (RequestPlan, Gathered),
+    exchange: &mut Exchange,
+    client: &mut D,
+) -> impl Future<Output = Result<Answer>> {
+    let (plan, upload) = body.onward(plan);
+    ask_with(context, (plan, Some(upload), false), exchange, client)
+}
+
+/// The same of a request whose body may be here already, and that may have been let in before: no limit on what clients send
+/// is about it then.
 pub(super) async fn ask_with<D: Downstream>(
     context: &RouteContext<'_>,
-    (plan, is_let_in): (RequestPlan, bool),
+    (plan, whole, is_let_in): (RequestPlan, Option<Box<Upload>>, bool),
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<Answer> {
     let RouteContext { route, worker_upstream, .. } = *context;
-    let (plan, whole) = match route.buffer > 0 && plan.has_body && !is_let_in {
+    let (plan, whole) = match route.buffer > 0 && plan.has_body && whole.is_none() && !is_let_in {
         true => boxed::pin(|| gathered(context, plan, exchange, client)).await?,
-        false => (plan, None),
+        false => (plan, whole),
     };
     let limit = if is_let_in { 0 } else { context.body_limit() };
     let conf = &worker_upstream.upstream.conf;
@@ -185,9 +198,9 @@ async fn gathered<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<(RequestPlan, Option<Box<Upload>>)> {
-    let (body, held) = whole_body::gather(context, plan.framing, exchange, client).await?;
-    let framing = Framing::Length(body.len() as u64);
-    Ok((RequestPlan { framing, ..plan }, Some(Box::new(Upload::of_whole(body, held)))))
+    let body = whole_body::gather(context, plan.framing, exchange, client).await?;
+    let (plan, upload) = body.onward(plan);
+    Ok((plan, Some(upload)))
 }
 
 /// The head of a request as its route sends it to an upstream of this name.

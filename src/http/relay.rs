@@ -51,7 +51,10 @@ pub(super) async fn relay<D: Downstream>(
     for question in questions.take(MOST) {
         let mut sent = match upload.whole() {
             // It holds its memory until all have been asked.
-            Some(body) => Upload::of_whole(body.clone(), Held::new(Owner::Replays, 0)),
+            Some((body, trailers)) => {
+                let trailers = trailers.cloned().map(Box::new);
+                Upload::of_whole((body.clone(), trailers), Held::new(Owner::Replays, 0))
+            }
             None => Upload::new(plan.has_body, plan.framing == Framing::Chunked, upload.limit(), 0),
         };
         sent.withhold(&context.route.withheld);
@@ -59,7 +62,7 @@ pub(super) async fn relay<D: Downstream>(
             question.ask(context, (Purpose::Relay, plan), patience, &mut sent, exchange, client).await;
         let is_begun = match (&asked, upload.whole()) {
             // How much of it went on is not known of who has answered.
-            (Err(NoAnswer::Declined), Some(body)) => !body.is_empty(),
+            (Err(NoAnswer::Declined), Some((body, trailers))) => !body.is_empty() || trailers.is_some(),
             (_, Some(_)) => sent.is_begun(),
             (_, None) => exchange.facts.bytes_in > 0,
         };

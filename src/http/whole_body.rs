@@ -4,14 +4,19 @@ use std::{future::poll_fn, task::Poll, time::Duration};
 
 use bytes::Bytes;
 
-use super::{answer::expects_continue, context::RouteContext};
+use super::{
+    answer::expects_continue,
+    context::{RequestPlan, RouteContext},
+};
 use crate::{
     account::{self, Held, Owner},
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
-    h1::{Framing, ResponseHead},
+    fields::Fields,
+    h1::{Framing, ResponseHead, trailers::Withheld},
     moment::Moment,
     net::{BodyFrame, LeastRate},
+    upstream::upload::Upload,
 };
 
 /// Reads the body of a request whole, within `buffer` of its route.
@@ -20,7 +25,7 @@ pub(super) async fn gather<D: Downstream>(
     framing: Framing,
     exchange: &mut Exchange,
     client: &mut D,
-) -> Result<(Bytes, Held)> {
+) -> Result<Gathered> {
     let (limit, buffer) = (context.body_limit(), context.route.buffer);
     let most = if limit > 0 { limit.min(buffer) } else { buffer };
     if matches!(framing, Framing::Length(length) if length > most) {
@@ -29,7 +34,38 @@ pub(super) async fn gather<D: Downstream>(
     if expects_continue(exchange) && !client.has_body_bytes() && client.takes_interim() {
         client.interim(&ResponseHead { status: 100, ..ResponseHead::default() });
     }
-    WholeBody::of(Owner::Replays, most, context, exchange).read(exchange, client).await
+    let gathered = WholeBody::of(Owner::Replays, most, context, exchange).read(exchange, client).await?;
+    Ok(gathered.without(&context.route.withheld))
+}
+
+/// A body that is here whole.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    pub(super) body: Bytes,
+    /// What came behind it, where that is anything.
+    pub(super) trailers: Option<Box<Fields>>,
+    /// What it holds of memory.
+    pub(super) held: Held,
+}
+
+impl Gathered {
+    /// The same, with no trailers of these names.
+    pub(super) fn without(mut self, withheld: &Withheld) -> Self {
+        if let Some(left) = self.trailers.as_ref().and_then(|trailers| withheld.taken_out_of(trailers)) {
+            self.trailers = (!left.is_empty()).then(|| Box::new(left));
+        }
+        self
+    }
+
+    /// How it goes on: by its length, or in chunks where trailers are to come behind it.
+    pub(super) fn onward(self, plan: RequestPlan) -> (RequestPlan, Box<Upload>) {
+        let Self { body, trailers, held } = self;
+        let framing = match trailers {
+            Some(_) => Framing::Chunked,
+            None => Framing::Length(body.len() as u64),
+        };
+        (RequestPlan { framing, ..plan }, Box::new(Upload::of_whole((body, trailers), held)))
+    }
 }
 
 /// Bounds on a body that is read whole.
@@ -54,12 +90,12 @@ impl WholeBody {
         Self { owner, most, patience, min_rate: context.route.min_rate_of_place(), end }
     }
 
-    /// Reads it. What it holds of memory is given back with the second value.
+    /// Reads it.
     pub(super) async fn read<D: Downstream>(
         self,
         exchange: &mut Exchange,
         client: &mut D,
-    ) -> Result<(Bytes, Held)> {
+    ) -> Result<Gathered> {
         let Self { owner, most, patience, min_rate, end } = self;
         let mut rate = LeastRate::new(min_rate);
         let mut deadline = |bytes| {
@@ -70,7 +106,7 @@ impl WholeBody {
         client.deadline().at(deadline(0));
         let mut body = Vec::new();
         let mut held = Held::new(owner, 0);
-        poll_fn(|cx| {
+        let trailers = poll_fn(|cx| {
             loop {
                 match client.poll_body(cx) {
                     Poll::Ready(Ok(BodyFrame::Data(buffer))) => {
@@ -86,7 +122,7 @@ impl WholeBody {
                         body.extend_from_slice(&buffer);
                         client.deadline().at(deadline(exchange.facts.bytes_in));
                     }
-                    Poll::Ready(Ok(BodyFrame::End(_))) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Ok(BodyFrame::End(trailers))) => return Poll::Ready(Ok(trailers)),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {
                         // The 100 may be on its way.
@@ -100,6 +136,7 @@ impl WholeBody {
             }
         })
         .await?;
-        Ok((body.into_boxed_slice().into(), held))
+        let trailers = trailers.filter(|trailers| !trailers.is_empty());
+        Ok(Gathered { body: body.into_boxed_slice().into(), trailers, held })
     }
 }

@@ -110,11 +110,12 @@ impl Upload {
         }
     }
 
-    /// Of a body that is here whole, and goes upstream by length; `held` is what it holds of memory.
-    pub fn of_whole(body: Bytes, held: Held) -> Self {
-        let bytes = body.len() as u64;
-        let replay = Some(Replay::Whole(Box::new(body)));
-        Self { replay, held, bytes, is_ended: true, is_sent: bytes == 0, ..Self::new(true, false, 0, 0) }
+    /// Of a body that is here whole, with what came behind it: it goes upstream in chunks where that is something, and else
+    /// by length. `held` is what it holds of memory.
+    pub fn of_whole((body, trailers): (Bytes, Option<Box<Fields>>), held: Held) -> Self {
+        let (bytes, chunked) = (body.len() as u64, trailers.is_some());
+        let (replay, is_sent) = (Some(Replay::Whole(Box::new(body))), bytes == 0 && !chunked);
+        Self { replay, trailers, held, bytes, is_ended: true, is_sent, ..Self::new(true, chunked, 0, 0) }
     }
 
     /// Has trailers of these names go no further.
@@ -160,10 +161,13 @@ impl Upload {
         }
     }
 
-    /// The body, where it was here whole before any of it went on.
-    pub fn whole(&self) -> Option<&Bytes> {
+    /// The body and what came behind it, where it was here whole before any of it went on.
+    pub fn whole(&self) -> Option<(&Bytes, Option<&Fields>)> {
         match &self.replay {
-            Some(Replay::Whole(body)) => Some(body),
+            Some(Replay::Whole(body)) => {
+                let body: &Bytes = body;
+                Some((body, self.trailers.as_deref()))
+            }
             Some(Replay::Growing(_)) | None => None,
         }
     }

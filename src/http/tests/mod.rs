@@ -16,6 +16,7 @@ mod replay;
 mod slow;
 mod spellings;
 mod stage;
+mod trailers;
 mod translated;
 mod tunnels;
 mod validation;

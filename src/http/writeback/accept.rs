@@ -3,7 +3,8 @@
 //!
 //! Order: the body is read whole, the write made durable, what is stored of its URI forgotten, then the client answered.
 //! What cannot be said without the origin is not said: conditions, credentials, parts, and what would go elsewhere later
-//! than now ([`may_accept`]) go to the origin as with `around`, once it has what waits for their URI.
+//! than now ([`may_accept`]) go to the origin as with `around`, once it has what waits for their URI. So does what has
+//! trailers, which the journal does not keep: that is known only once the body is there.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +31,7 @@ use crate::{
         context::{RequestPlan, RouteContext},
         misleading::is_misleading,
         respond::{self, Reply},
-        whole_body::WholeBody,
+        whole_body::{Gathered, WholeBody},
     },
     runtime::{Route, Snapshot},
     writeback::{
@@ -111,20 +112,24 @@ fn refuse(cache: &Cache, why: &'static str) -> ProxyError {
     ProxyError::because(Kind::NotAccepted, why)
 }
 
-/// Accepts a write.
+/// Accepts a write, unless it has trailers: that is given back, for the origin to have.
 pub(super) async fn accept<D: Downstream>(
     context: &RouteContext<'_>,
     cache: &Arc<Cache>,
     plan: RequestPlan,
     exchange: &mut ActiveExchange,
     client: &mut D,
-) -> Result<()> {
+) -> Result<Option<Gathered>> {
     if !cache.store.back.is_ready(true) {
         return Err(refuse(cache, "another program still has the journal"));
     }
     let key = key(context.route, cache, exchange);
+    let gathered = gather(context, cache, plan, exchange, client).await?.without(&context.route.withheld);
+    if gathered.trailers.is_some() {
+        return Ok(Some(gathered));
+    }
     // Counted until it is in the journal, which has a bound of its own.
-    let (body, _held) = gather(context, cache, plan, exchange, client).await?;
+    let Gathered { body, held: _held, .. } = gathered;
     patient(cache, cache.store.back.until_former_delivered(key.uri())).await?;
     let idempotency = append(context, cache, &key, body, exchange).await?;
     // Before the client hears of it; the journal answers from here on.
@@ -136,7 +141,8 @@ pub(super) async fn accept<D: Downstream>(
     fields.push("idempotency-key", idempotency.as_bytes());
     let status = CacheStatus::journal(CacheStatus::forwarded(Forward::Method).outcome);
     let reply = Reply::on(context.listener, context.route).with_status(status);
-    respond::send_own(reply, "202: accepted, delivery follows\n".into(), exchange, client).await
+    let body = "202: accepted, delivery follows\n".into();
+    respond::send_own(reply, body, exchange, client).await.map(|()| None)
 }
 
 /// Makes a write durable; gives its idempotency key.
@@ -192,7 +198,7 @@ async fn gather<D: Downstream>(
     plan: RequestPlan,
     exchange: &mut Exchange,
     client: &mut D,
-) -> Result<(Bytes, Held)> {
+) -> Result<Gathered> {
     // 0 is any.
     let bounds = [context.body_limit(), context.route.buffer].into_iter().filter(|bound| *bound > 0);
     let most = bounds.fold(cache.conf.max_object.0, u64::min);
@@ -200,7 +206,7 @@ async fn gather<D: Downstream>(
         return Err(Kind::BodyTooLarge.into());
     }
     if !plan.has_body {
-        return Ok((Bytes::new(), Held::new(Owner::Writes, 0)));
+        return Ok(Gathered { body: Bytes::new(), trailers: None, held: Held::new(Owner::Writes, 0) });
     }
     if expects_continue(exchange) && !client.has_body_bytes() && client.takes_interim() {
         client.interim(&ResponseHead { status: 100, ..ResponseHead::default() });

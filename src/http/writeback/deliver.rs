@@ -241,7 +241,7 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
     let mut nobody = Detached::with(write.body.clone());
     let most = longest(&context, length);
     let end = Moment::now().plus(most);
-    let asked = proxy::ask_with(&context, (plan, true), exchange, &mut nobody);
+    let asked = proxy::ask_with(&context, (plan, None, true), exchange, &mut nobody);
     let too_slow = |_| ProxyError::because(Kind::ResponseTimeout, "it took the write too slowly");
     let response = tokio::time::timeout(most, asked).await.map_err(too_slow)??.response;
     if let Some(cache) = &route.cache {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use invalidate::invalidate;
 
 use crate::{
+    boxed,
     cache::{
         conf::WritePolicy,
         key::Use,
@@ -33,6 +34,7 @@ use crate::{
         connection_credentials::has_connection_credentials,
         context::{RequestPlan, RouteContext},
         proxy,
+        whole_body::Gathered,
     },
     runtime::{Route, Snapshot},
     telemetry::cache_result::CacheResult,
@@ -57,7 +59,10 @@ pub(in crate::http) async fn serve<D: Downstream>(
     let policy = cache.conf.write_policy;
     let is_for_backend = has_connection_credentials(context, exchange, client);
     if !is_for_backend && is_accepted((&context.snapshot.shared, context.route), cache, exchange) {
-        return accept::accept(context, cache, plan, exchange, client).await;
+        return match accept::accept(context, cache, plan, exchange, client).await? {
+            None => Ok(()),
+            Some(body) => boxed::pin(|| around_with(context, cache, (plan, body), exchange, client)).await,
+        };
     }
     accept::take_turn(context, cache, exchange).await?;
     match policy {
@@ -105,6 +110,19 @@ async fn around<D: Downstream>(
     client: &mut D,
 ) -> Result<()> {
     let answer = proxy::ask(context, plan, exchange, client).await?;
+    conclude(context, cache, answer, exchange, client).await
+}
+
+/// Passes on a write whose body is here.
+async fn around_with<D: Downstream>(
+    context: &RouteContext<'_>,
+    cache: &Arc<Cache>,
+    (plan, body): (RequestPlan, Gathered),
+    exchange: &mut ActiveExchange,
+    client: &mut D,
+) -> Result<()> {
+    accept::take_turn(context, cache, exchange).await?;
+    let answer = proxy::ask_whole(context, (plan, body), exchange, client).await?;
     conclude(context, cache, answer, exchange, client).await
 }
 

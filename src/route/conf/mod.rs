@@ -88,7 +88,7 @@ section! {
         pub timeouts: RouteTimeoutsConf;
         /// Most requests in progress over all workers, tunnels included; further ones get 503. 0 = unlimited.
         pub max_in_flight: u32 = 0, in 0 to 10000000;
-        /// Read the whole request body, up to this size, before picking a backend, so that slow uploads occupy none; it is then sent with Content-Length. Larger bodies get 413. 0 = forward the body as it arrives.
+        /// Read the whole request body, up to this size, before picking a backend, so that slow uploads occupy none; it is then sent with Content-Length, or in chunks if trailers follow it. Larger bodies get 413. 0 = forward the body as it arrives.
         pub buffer: Size = "0", in "0" to "1GiB";
         /// Protocols that a request may switch to by its Upgrade field, such as `websocket`, `tcp` (`docker exec`) or `spdy/3.1` (`kubectl exec`); `*` allows any but `h2c`, and `connect` allows CONNECT. Other protocols are removed from the field, and the request is forwarded without them.
         pub upgrade: Upgrades = ["websocket"];

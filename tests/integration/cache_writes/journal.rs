@@ -268,6 +268,26 @@ fn a_body_is_asked_for_and_bounded() {
     assert_eq!(waiting(&proxy), 1);
 }
 
+/// The journal has no place for them.
+#[test]
+fn a_write_with_trailers_is_the_backends_to_take() {
+    let folder = proxy::folder();
+    let origin = Origin::start(|_| answer(204, "", ""));
+    let proxy = Proxy::start(&back(&folder, origin.address(), ""));
+    let mut client = proxy.connect();
+    for (trailers, status) in [("X-Sum: 7\r\n", 204), ("", 202)] {
+        client.send(format!(
+            "PUT /a HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n{trailers}\r\n"
+        ));
+        assert_eq!(client.response("PUT").status, status, "{trailers}");
+    }
+    let request = origin.requests().remove(0);
+    assert_eq!(request.body, b"abc");
+    assert_eq!(request.trailers, [("x-sum".to_owned(), "7".to_owned())]);
+    eventually("the other is delivered", || waiting(&proxy) == 0);
+    let _ = fs::remove_dir_all(folder);
+}
+
 #[test]
 fn a_disk_copy_older_than_a_write_is_never_served() {
     let (journal, disk, gate) = (proxy::folder(), proxy::folder(), Gate::default());
