@@ -15,17 +15,23 @@ use rcgen::{
 /// Names that the demonstration server's certificate is good for.
 pub const NAMES: [&str; 6] = ["localhost", "127.0.0.1", "::1", "*.localhost", "example.com", "*.example.com"];
 
+/// The name that nodes of a cluster are issued for, if they are not told another (`server_name`).
+const NODE: &str = "pointsman";
+
 /// Makes an authority (`ca.pem`), a server's certificate (`demo.pem`, `demo.key`) and a client's
-/// (`client.pem`, `client.key`, checked with `clients-ca.pem`) in `dir`. The authority's key is not kept.
-/// Returns the names of the files.
+/// (`client.pem`, `client.key`, checked with `clients-ca.pem`) in `dir`, and that of the nodes of a cluster (`peer.pem`,
+/// `peer.key`), whose authority is their own (`peers-ca.pem`): who has a certificate of it is believed. The keys of the
+/// authorities are not kept. Returns the names of the files.
 pub fn demo_certificates(dir: &Path) -> io::Result<Vec<&'static str>> {
     fs::create_dir_all(dir)?;
     let authority = Authority::new().map_err(io::Error::other)?;
+    let of_nodes = Authority::new().map_err(io::Error::other)?;
     let server = authority
         .issue("localhost", &NAMES, ExtendedKeyUsagePurpose::ServerAuth)
         .map_err(io::Error::other)?;
     let client =
         authority.issue("demo client", &[], ExtendedKeyUsagePurpose::ClientAuth).map_err(io::Error::other)?;
+    let node = of_nodes.issue_node().map_err(io::Error::other)?;
     let files = [
         ("ca.pem", &authority.certificate, false),
         ("clients-ca.pem", &authority.certificate, false),
@@ -33,6 +39,9 @@ pub fn demo_certificates(dir: &Path) -> io::Result<Vec<&'static str>> {
         ("demo.key", &server.key, true),
         ("client.pem", &client.certificate, false),
         ("client.key", &client.key, true),
+        ("peers-ca.pem", &of_nodes.certificate, false),
+        ("peer.pem", &node.certificate, false),
+        ("peer.key", &node.key, true),
     ];
     for (name, pem, private) in files {
         write(&dir.join(name), pem, private)?;
@@ -67,7 +76,13 @@ impl Authority {
         names: &[&str],
         purpose: ExtendedKeyUsagePurpose,
     ) -> Result<Issued, rcgen::Error> {
-        self.sign(parameters(common_name, names)?, purpose)
+        self.sign(parameters(common_name, names)?, vec![purpose])
+    }
+
+    /// One for nodes, which are each other's servers and clients.
+    fn issue_node(&self) -> Result<Issued, rcgen::Error> {
+        let purposes = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(parameters("demo node", &[NODE])?, purposes)
     }
 
     /// One for clients that was good for two days, until yesterday.
@@ -77,16 +92,16 @@ impl Authority {
         let yesterday = time::OffsetDateTime::now_utc() - time::Duration::days(1);
         params.not_before = yesterday - time::Duration::days(2);
         params.not_after = yesterday;
-        self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
+        self.sign(params, vec![ExtendedKeyUsagePurpose::ClientAuth])
     }
 
     fn sign(
         &self,
         mut params: CertificateParams,
-        purpose: ExtendedKeyUsagePurpose,
+        purposes: Vec<ExtendedKeyUsagePurpose>,
     ) -> Result<Issued, rcgen::Error> {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![purpose];
+        params.extended_key_usages = purposes;
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         Ok(Issued { certificate: params.signed_by(&key, &self.issuer)?.pem(), key: key.serialize_pem() })
@@ -140,6 +155,7 @@ mod tests {
             assert_eq!(mode == 0, name.ends_with(".key"), "{name}");
         }
         assert_eq!(read("ca.pem"), read("clients-ca.pem"));
+        assert_ne!(read("ca.pem"), read("peers-ca.pem"), "no client is a node");
         fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -266,7 +266,7 @@ fn certificates_are_private_and_good_for_the_example() {
         assert!(mode != 0o600 || found & 0o777 == 0o600, "{name}: {found:o}");
     }
     fs::create_dir(folder.join("config")).unwrap();
-    for example in ["tls.toml", "mtls.toml"] {
+    for example in ["tls.toml", "mtls.toml", "peers.toml"] {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(example);
         fs::copy(source, folder.join("config").join(example)).unwrap();
         let path = format!("config/{example}");

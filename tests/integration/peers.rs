@@ -88,6 +88,31 @@ fn nodes_know_each_other_and_compare_their_configurations() {
 }
 
 #[test]
+fn nodes_by_the_example_know_each_other() {
+    let folder = proxy::folder();
+    pointsman::tls::demo::demo_certificates(&folder.join("certs")).unwrap();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/peers.toml");
+    let example = std::fs::read_to_string(example).unwrap();
+    let members = [free(), free()];
+    let nodes = [0, 1].map(|index| {
+        let own = folder.join(format!("config{index}"));
+        std::fs::create_dir(&own).unwrap();
+        let all = format!("members = [\"{}\", \"{}\"]", members[0], members[1]);
+        let text = example
+            .replace("\"0.0.0.0:8080\"", "\"127.0.0.1:0\"")
+            .replace("listen = \"127.0.0.1:7946\"", &format!("listen = \"{}\"", members[index]))
+            .replace("members = [\"127.0.0.1:7946\", \"10.0.0.2:7946\", \"10.0.0.3:7946\"]", &all)
+            .replace("\"lb1\"", &format!("\"node{index}\""));
+        assert!(!text.contains(":7946") && text.contains(&format!("\"node{index}\"")), "{text}");
+        let more = "\n[admin]\naddress = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n";
+        Proxy::start_in(own, &(text + more))
+    });
+    until_known(&nodes);
+    drop(nodes);
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+#[test]
 fn change_by_the_admin_api_is_made_by_all() {
     let (a, b) = (Origin::named("a"), Origin::named("b"));
     let nodes = nodes(3, &[a.address(), b.address()], "", "");
