@@ -23,7 +23,7 @@ use pointsman::{
         Context,
         otlp::{Side, Span, WallClock},
     },
-    upstream::request_head::UpstreamHead,
+    upstream::request_head::{Settled, UpstreamHead},
 };
 
 const REQUEST: &[u8] = b"GET /v1/users/42?verbose=1 HTTP/1.1\r\nHost: api.example.com\r\n\
@@ -103,6 +103,7 @@ fn main() {
         websocket: None,
         expects_continue: false,
         forwarded: false,
+        settled: Settled::default(),
         mark: None,
     };
     let mut out = Vec::new();

@@ -24,10 +24,15 @@ pub fn key(route: &Route, cache: &Cache, exchange: &Exchange) -> Key {
 pub(super) fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target: &str) -> Key {
     let fields = &exchange.request.fields;
     let is_trusted = exchange.facts.is_trusted();
-    let believed = |known| fields.known(known).filter(|_| is_trusted);
+    // What the route says goes on too, whoever the client is.
+    let believed = |known| fields.known(known).filter(|_| is_trusted || route.settled_forwarding.has(known));
     // A backend makes its answer by the scheme and host that it is given (redirects, links).
     let proto = believed(Known::XForwardedProto);
-    let scheme = proto.map_or(exchange.scheme(), |_| exchange.client_scheme());
+    let scheme = match proto {
+        Some(said) if said.eq_ignore_ascii_case(b"https") => "https",
+        Some(said) if said.eq_ignore_ascii_case(b"http") => "http",
+        Some(_) | None => exchange.scheme(),
+    };
     let port = exchange.authority.get(exchange.host.len()..).and_then(|rest| rest.strip_prefix(':'));
     let port = port.and_then(|port| port.parse().ok());
     let mut key = Key::of(scheme, &exchange.host, port, target, fields, &cache.key);
@@ -247,6 +252,23 @@ mod tests {
             let of = |tenant| key_on(&route, false, &[("x-real-ip", tenant)]);
             assert_eq!(of("a"), of("b"), "{route}");
             assert!(!of("a").has_fields(), "{route}");
+        }
+    }
+
+    /// Else whoever chooses what the route makes of it chooses what all others get; and a write that is delivered later, as of
+    /// a proxy that is trusted, has the key that it was accepted under.
+    #[test]
+    fn what_a_route_says_of_the_client_is_in_keys() {
+        for cache in ["cache = \"pages\"", "collapse = true"] {
+            for name in ["x-forwarded-host", "x-forwarded-proto", "forwarded"] {
+                let edited =
+                    format!("{cache}\nrequest_headers = {{ set = {{ {name} = \"{{header.x-a}}\" }} }}");
+                let of = |route: &str, is_trusted, value| key_on(route, is_trusted, &[(name, value)]);
+                assert_ne!(of(&edited, false, "host=b"), of(&edited, false, "host=c"), "{name}");
+                assert_eq!(of(&edited, false, "host=b"), of(&edited, true, "host=b"), "{name}");
+                assert_eq!(of(cache, false, "host=b"), of(cache, false, "host=c"), "{name}");
+                assert_eq!(of(&edited, false, "https"), of(&edited, true, "https"), "{name}");
+            }
         }
     }
 

@@ -108,6 +108,7 @@ impl Question {
             websocket: None,
             expects_continue: has_body && upload.whole().is_none() && expects_continue(exchange),
             forwarded: false,
+            settled: context.route.settled_forwarding,
             mark: Some(&mark),
         };
         let mut asking = ForwardRequest {

@@ -224,6 +224,7 @@ pub(crate) fn upstream_head<'a>(
         websocket: exchange.websocket.filter(|_| is_upgrade).map(|_| Key::by_chance()),
         expects_continue,
         forwarded,
+        settled: route.settled_forwarding,
         mark: None,
     }
 }

@@ -36,7 +36,7 @@ use crate::{
     telemetry::metrics::{NameId, RouteSeries},
     template::Template,
     tls::server::ServerTls,
-    upstream::Upstream,
+    upstream::{Upstream, request_head::Settled},
 };
 
 /// A built configuration.
@@ -180,6 +180,8 @@ pub struct Route {
     pub min_rate: u64,
     /// Whether to send `Forwarded`.
     pub forwarded: bool,
+    /// What it says itself of the fields by which a backend is told where a request comes from.
+    pub settled_forwarding: Settled,
     /// Most that the whole exchange may take; zero is no limit.
     pub timeout: Duration,
     /// How long a stream of events may be silent.

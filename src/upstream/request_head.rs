@@ -35,9 +35,38 @@ pub struct UpstreamHead<'a> {
     pub expects_continue: bool,
     /// Whether to send `Forwarded` (RFC 7239) too.
     pub forwarded: bool,
+    /// What its route says itself of what follows.
+    pub settled: Settled,
     /// What is said to a peer that is asked in the place of a backend. It acts as this node would: it is told what was
     /// received of where the request comes from, as it was received, and this is the rest.
     pub mark: Option<&'a str>,
+}
+
+/// Which of the fields that are written anew for each hop a route sets or removes: those go on as its edits have left them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled(u8);
+
+impl Settled {
+    /// Those of these names.
+    pub fn of<'n>(names: impl Iterator<Item = &'n str>) -> Self {
+        Self(names.fold(0, |bits, name| bits | Self::bit(Known::of(name.as_bytes()))))
+    }
+
+    /// Whether this field is the route's.
+    pub fn has(self, known: Known) -> bool {
+        self.0 & Self::bit(known) != 0
+    }
+
+    fn bit(known: Known) -> u8 {
+        match known {
+            Known::Forwarded => 1,
+            Known::XForwardedFor => 2,
+            Known::XForwardedHost => 4,
+            Known::XForwardedProto => 8,
+            Known::XRequestId => 16,
+            _ => 0,
+        }
+    }
 }
 
 /// Makes bytes of a head, in one version of HTTP.
@@ -99,10 +128,19 @@ impl UpstreamHead<'_> {
 
     /// Writes the fields that go on as they came.
     pub fn write_fields(&self, exchange: &Exchange, writer: &mut impl HeadWriter) {
-        let is_for_peer = self.mark.is_some();
+        let (is_for_peer, settled) = (self.mark.is_some(), self.settled);
         writer.fields(&exchange.request.fields, |known| match known {
             Known::Forwarded | Known::XForwardedFor | Known::XForwardedProto | Known::XForwardedHost
                 if is_for_peer =>
+            {
+                true
+            }
+            Known::Forwarded
+            | Known::XForwardedFor
+            | Known::XForwardedProto
+            | Known::XForwardedHost
+            | Known::XRequestId
+                if settled.has(known) =>
             {
                 true
             }
@@ -161,21 +199,23 @@ impl UpstreamHead<'_> {
         }
     }
 
-    /// Writes the fields that describe the client and us to the backend. What an untrusted client says of where it
-    /// comes from is replaced.
+    /// Writes the fields that describe the client and us to the backend, but for those that its route sets or removes. What
+    /// an untrusted client says of where it comes from is replaced.
     pub fn write_forwarding(&self, exchange: &Exchange, writer: &mut impl HeadWriter) {
         match self.mark {
             Some(mark) => write_mark(mark, exchange, writer),
             None => self.write_forwarded_fields(exchange, writer),
         }
         write_via(exchange, writer);
-        writer.field(b"x-request-id", exchange.facts.id.as_bytes());
+        if !self.settled.has(Known::XRequestId) {
+            writer.field(b"x-request-id", exchange.facts.id.as_bytes());
+        }
         if let Some(trace) = &exchange.facts.trace {
             let mut value = Vec::with_capacity(64);
             trace.write_traceparent(&mut value);
             writer.field(b"traceparent", &value);
         }
-        if self.forwarded {
+        if self.forwarded && !self.settled.has(Known::Forwarded) {
             write_forwarded(exchange, writer);
         }
     }
@@ -185,17 +225,23 @@ impl UpstreamHead<'_> {
         let fields = &exchange.request.fields;
         let (peer, is_trusted) = (&exchange.facts.peer, exchange.facts.is_trusted());
         let believed = |known: Known| fields.all_known(known).filter(|_| is_trusted);
-        writer.begin(b"x-forwarded-for");
-        for value in believed(Known::XForwardedFor) {
-            writer.piece(value);
-            writer.piece(b", ");
+        if !self.settled.has(Known::XForwardedFor) {
+            writer.begin(b"x-forwarded-for");
+            for value in believed(Known::XForwardedFor) {
+                writer.piece(value);
+                writer.piece(b", ");
+            }
+            writer.piece(peer.text.as_bytes());
+            writer.end();
         }
-        writer.piece(peer.text.as_bytes());
-        writer.end();
-        let proto = believed(Known::XForwardedProto).next();
-        writer.field(b"x-forwarded-proto", proto.unwrap_or(exchange.scheme().as_bytes()));
-        let host = believed(Known::XForwardedHost).next();
-        writer.field(b"x-forwarded-host", host.unwrap_or(exchange.authority.as_bytes()));
+        if !self.settled.has(Known::XForwardedProto) {
+            let proto = believed(Known::XForwardedProto).next();
+            writer.field(b"x-forwarded-proto", proto.unwrap_or(exchange.scheme().as_bytes()));
+        }
+        if !self.settled.has(Known::XForwardedHost) {
+            let host = believed(Known::XForwardedHost).next();
+            writer.field(b"x-forwarded-host", host.unwrap_or(exchange.authority.as_bytes()));
+        }
     }
 }
 
@@ -271,27 +317,33 @@ fn is_for_this_hop(known: Known) -> bool {
 }
 
 /// The fields of a request that is to go on later, as of a client that is believed: what is said of where it comes from
-/// is true then.
-pub fn fields_for_later(exchange: &Exchange) -> Fields {
+/// is true then, and what its route says.
+pub fn fields_for_later(exchange: &Exchange, settled: Settled) -> Fields {
     let fields = &exchange.request.fields;
     let is_trusted = exchange.facts.is_trusted();
     let mut kept = Fields::default();
     for field in fields.iter() {
         let stays = match field.known {
+            Known::XRequestId => settled.has(Known::XRequestId),
             known if is_for_this_hop(known) => false,
             Known::Trailer => false,
-            Known::XForwardedProto | Known::XForwardedHost | Known::Forwarded => is_trusted,
+            known @ (Known::XForwardedProto | Known::XForwardedHost | Known::Forwarded) => {
+                is_trusted || settled.has(known)
+            }
             _ => true,
         };
         if let Some(name) = std::str::from_utf8(field.name).ok().filter(|_| stays) {
             kept.push(name, field.value);
         }
     }
-    let believed = fields.all_known(Known::XForwardedFor).filter(|_| is_trusted);
+    let is_believed = is_trusted || settled.has(Known::XForwardedFor);
+    let believed = fields.all_known(Known::XForwardedFor).filter(|_| is_believed);
     let mut addresses: Vec<&[u8]> = believed.collect();
     addresses.push(exchange.facts.peer.text.as_bytes());
     kept.push_known(Known::XForwardedFor, &addresses.join(&b", "[..]));
-    kept.push_known(Known::XRequestId, exchange.facts.id.as_bytes());
+    if !settled.has(Known::XRequestId) {
+        kept.push_known(Known::XRequestId, exchange.facts.id.as_bytes());
+    }
     kept.compact()
 }
 

@@ -55,7 +55,8 @@ impl HeaderEditConf {
 
 /// Reports fields that say how a message is framed: changing them would let requests be smuggled.
 fn refuse_framing(field: &str, place: Place, table: &mut Table<'_, '_, '_>) {
-    const FRAMING: [&str; 6] = ["connection", "content-length", "host", "te", "transfer-encoding", "upgrade"];
+    const FRAMING: [&str; 7] =
+        ["connection", "content-length", "expect", "host", "te", "transfer-encoding", "upgrade"];
     let lower = field.to_ascii_lowercase();
     if FRAMING.contains(&lower.as_str()) {
         let hint = match lower.as_str() {

@@ -6,6 +6,7 @@ mod calls;
 mod deliveries;
 mod dropped;
 mod early;
+mod forwarding;
 mod http2;
 mod http2_backends;
 mod interims;

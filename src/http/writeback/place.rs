@@ -45,7 +45,7 @@ pub(super) fn write_of(route: &Route, exchange: &Exchange) -> Write {
         target: exchange.request.target.clone(),
         authority: exchange.authority.clone(),
         scheme: exchange.scheme().to_owned(),
-        fields: fields_for_later(exchange),
+        fields: fields_for_later(exchange, route.settled_forwarding),
         writer: exchange.facts.client_text().to_owned(),
         ..Write::default()
     }

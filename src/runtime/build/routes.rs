@@ -30,6 +30,7 @@ use crate::{
         snapshot::{Action, Route},
     },
     template::{Context, Template, Use},
+    upstream::request_head::Settled,
 };
 
 impl Builder<'_> {
@@ -130,6 +131,7 @@ impl Builder<'_> {
             half_close_timeout: conf.half_close_timeout,
             min_rate: conf.min_rate.0,
             forwarded: conf.forwarded,
+            settled_forwarding: Settled::of(set_or_removed(&conf.request_headers)),
             timeout: conf.timeout,
             stream_idle: conf.stream_idle,
             cache: None,
@@ -156,6 +158,11 @@ fn edited(conf: &HeaderEditConf) -> impl Iterator<Item = &str> {
     let set = conf.set.iter().map(|(name, _)| name);
     let replaced = conf.replace.0.iter().map(|replace| &replace.name);
     set.chain(replaced).chain(&conf.remove).map(String::as_str)
+}
+
+/// The names of fields that these edits set or remove, whatever is there.
+fn set_or_removed(conf: &HeaderEditConf) -> impl Iterator<Item = &str> {
+    conf.set.iter().map(|(name, _)| name).chain(&conf.remove).map(String::as_str)
 }
 
 /// The names of fields that these edits make of such values.

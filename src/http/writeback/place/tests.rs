@@ -98,6 +98,25 @@ fn a_write_goes_by_the_route_that_accepted_it() {
     assert_eq!(ways("", &admin, "//admin/x", &[]), ("admin".into(), "admin".into()));
 }
 
+/// Its delivery writes none of its own in their place.
+#[test]
+fn what_a_route_says_of_the_client_is_kept() {
+    let own = [("x-forwarded-for", "10.9.9.9"), ("x-forwarded-host", "b"), ("x-request-id", "own")];
+    let set: Vec<String> = own.iter().map(|(name, value)| format!("{name} = \"{value}\"")).collect();
+    let edits = format!("request_headers = {{ set = {{ {} }}, remove = [\"forwarded\"] }}\n", set.join(", "));
+    let snapshot = built("", &format!("[[route]]\nname = \"all\"\nupstream = \"app\"\n{edits}"));
+    for from in ["192.0.2.1", "10.0.0.1"] {
+        let (exchange, route) = received(&snapshot, (from, None), "/a", &[("forwarded", "host=c")]);
+        let mut later = Exchange::default();
+        restore(&mut later, &write_of(route, &exchange), &PathsConf::default()).unwrap();
+        for (name, value) in own {
+            assert_eq!(later.request.fields.get(name), Some(value.as_bytes()), "{from}: {name}");
+        }
+        assert_eq!(later.request.fields.get("forwarded"), None);
+        assert_eq!(&*later.facts.peer.text, from);
+    }
+}
+
 /// Else who wrote it would not see it: it would pass for one of another representation.
 #[test]
 fn a_write_keeps_the_key_it_was_accepted_under() {
