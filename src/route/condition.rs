@@ -156,7 +156,7 @@ impl Condition {
             Self::Header(name, pattern) => pattern.holds(of.headers.all(name).map(Cow::from)),
             Self::Parameter(name, pattern) => {
                 let of_name =
-                    form::parameters(of.query).filter(|(found, _)| form::decoded(found).eq(name.bytes()));
+                    form::readings(of.query).filter(|(found, _)| form::decoded(found).eq(name.bytes()));
                 pattern.holds(of_name.map(|(_, value)| form::value(value)))
             }
             Self::Cookie(name, pattern) => {

@@ -114,32 +114,14 @@ impl QueryEdits {
         self.set.iter().chain(&self.add).map(|(_, template)| template)
     }
 
-    /// A query, without its `?`, after these edits; parameters that none of them names stay as they are written.
+    /// A query, without its `?`, after these edits; parameters that none of them names stay as they are written. Some
+    /// backends part them at a `;` too, and what is removed reaches those no more than others.
     pub fn apply(&self, query: &str, scope: &Scope<'_>) -> String {
         let mut out = String::with_capacity(query.len());
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) =
-                pair.split_once('=').map_or((pair, None), |(name, value)| (name, Some(value)));
-            let is = |other: &str| decoded(name).eq(other.bytes());
-            if self.remove.iter().any(|other| is(other)) {
-                continue;
-            }
-            let renamed = self.rename.iter().find(|(from, _)| is(from)).map(|(_, to)| to.as_str());
-            let is_set = match renamed {
-                Some(to) => self.set.iter().any(|(other, _)| other == to),
-                None => self.set.iter().any(|(other, _)| is(other)),
-            };
-            if is_set {
-                continue;
-            }
-            separate(&mut out);
-            match renamed {
-                Some(to) => encode(to.as_bytes(), &mut out),
-                None => out.push_str(name),
-            }
-            if let Some(value) = value {
-                out.push('=');
-                out.push_str(value);
+        for pairs in query.split('&').filter(|pairs| !pairs.is_empty()) {
+            let mut is_begun = false;
+            for pair in pairs.split(';') {
+                is_begun |= self.take(pair, is_begun, &mut out);
             }
         }
         for (name, template) in self.set.iter().chain(&self.add) {
@@ -154,6 +136,38 @@ impl QueryEdits {
             encode(&value, &mut out);
         }
         out
+    }
+
+    /// Writes a parameter as it is after these edits, behind others between two `&` or as the first of those. Whether
+    /// anything is left of it.
+    fn take(&self, pair: &str, is_behind: bool, out: &mut String) -> bool {
+        let (name, value) = pair.split_once('=').map_or((pair, None), |(name, value)| (name, Some(value)));
+        let is = |other: &str| !pair.is_empty() && decoded(name).eq(other.bytes());
+        if self.remove.iter().any(|other| is(other)) {
+            return false;
+        }
+        let renamed = self.rename.iter().find(|(from, _)| is(from)).map(|(_, to)| to.as_str());
+        let is_set = match renamed {
+            Some(to) => self.set.iter().any(|(other, _)| other == to),
+            None => self.set.iter().any(|(other, _)| is(other)),
+        };
+        if is_set {
+            return false;
+        }
+        if is_behind {
+            out.push(';');
+        } else {
+            separate(out);
+        }
+        match renamed {
+            Some(to) => encode(to.as_bytes(), out),
+            None => out.push_str(name),
+        }
+        if let Some(value) = value {
+            out.push('=');
+            out.push_str(value);
+        }
+        true
     }
 }
 
@@ -187,6 +201,11 @@ mod tests {
         assert_eq!(
             applied("a=%41+b&utm+source=x&&q=1&q&%71=2&token=forged&old=forged&c", "ann"),
             "a=%41+b&search=1&search&search=2&c&token=a%26b%3Dc&who=ann&by=GET%20us"
+        );
+        // Some backends part them at a `;` too.
+        assert_eq!(
+            applied("a=1;utm+source=x;q=2;c&old=1;b=;&x=;", ""),
+            "a=1;search=2;c&b=;&x=;&token=a%26b%3Dc&by=GET%20us"
         );
         // What a client says stands for nothing that is not there.
         assert_eq!(applied("who=admin", ""), "token=a%26b%3Dc&by=GET%20us");

@@ -32,6 +32,15 @@ pub fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
+/// The same in every reading: some backends part parameters at a `;` too. Those that have one come whole first, as other
+/// backends have them, and then in their parts.
+pub fn readings(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    let has_more = memchr::memchr(b';', query.as_bytes()).is_some();
+    let more = has_more.then(|| query.split('&').filter(|one| one.contains(';')));
+    let parts = more.into_iter().flatten().flat_map(|one| one.split(';').flat_map(parameters));
+    parameters(query).chain(parts)
+}
+
 /// What is before a sign, and what is behind it.
 fn cut(text: &str, sign: u8) -> (&str, &str) {
     let at = memchr::memchr(sign, text.as_bytes());
@@ -81,6 +90,9 @@ mod tests {
         assert_eq!(all("a=1&&b&=c&d=e=f&"), [("a", "1"), ("b", ""), ("", "c"), ("d", "e=f")]);
         assert_eq!(all("&&"), []);
         assert_eq!(all("ä=%26&+"), [("ä", "%26"), ("+", "")]);
+        assert_eq!(readings("a=1&b").collect::<Vec<_>>(), [("a", "1"), ("b", "")]);
+        let both = [("a", "1;b=2;"), ("c", "%3B"), ("a", "1"), ("b", "2")];
+        assert_eq!(readings("a=1;b=2;&c=%3B").collect::<Vec<_>>(), both);
         assert_eq!((&*value("a+%41%"), &*value("ab")), (&b"a A%"[..], &b"ab"[..]));
     }
 }

@@ -363,7 +363,7 @@ fn each_parameter<'a>(query: &'a str, name: &str) -> Cow<'a, [u8]> {
 
 /// Whether what stands between two `&` is a parameter of this name, or has one for backends that part them at a `;` too.
 fn may_be_parameter(one: &str, name: &str) -> bool {
-    one.split(';').flat_map(form::parameters).any(|(found, _)| form::decoded(found).eq(name.bytes()))
+    form::readings(one).any(|(found, _)| form::decoded(found).eq(name.bytes()))
 }
 
 /// Values of one field name as one (RFC 9110 §5.3).

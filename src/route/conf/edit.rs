@@ -69,7 +69,7 @@ impl RewriteConf {
 }
 
 section! {
-    /// Changes to the query's parameters, in this order: remove, rename, set, add. Write names and values decoded.
+    /// Changes to the query's parameters, in this order: remove, rename, set, add. Write names and values decoded. A `;` separates parameters as well as `&`, as it does for some backends.
     pub struct QueryEditConf {
         /// Parameters to set, replacing any old values; they may contain [placeholders](templates.md). If the placeholders are all empty, the parameter is removed.
         pub set: Vec<(String, String)> = {};

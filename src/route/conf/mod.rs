@@ -44,7 +44,7 @@ section! {
         pub methods: Vec<http::Method> = [];
         /// Headers that must have these values: `{ x-a = "b", x-c = ["d", "e"], x-f = { prefix = "g" }, x-h = true }`. In a `regex` of any value, `.` matches line breaks too, and a byte that is not UTF-8 counts as one character.
         pub headers: ValueMatches = {};
-        /// Query parameters that must have these values, decoded.
+        /// Query parameters that must have these values, decoded. As some backends separate parameters at a `;` too, `a=1;b=2` has the parameter `a` with `1` and with `1;b=2`, and `b` with `2`.
         pub query: ValueMatches = {};
         /// Cookies that must have these values.
         pub cookies: ValueMatches = {};
