@@ -80,7 +80,7 @@ const CODE: &str = "backend_error";
 const MESSAGE: &str = "the backend answered with an error";
 
 /// Fields that say something of the body that goes.
-const OF_THE_BODY: [&str; 8] = [
+const OF_THE_BODY: [&str; 9] = [
     "accept-ranges",
     "content-disposition",
     "content-encoding",
@@ -89,6 +89,8 @@ const OF_THE_BODY: [&str; 8] = [
     "content-range",
     "etag",
     "last-modified",
+    // None comes behind a page.
+    "trailer",
 ];
 
 /// Whether the client asks for something, and for no page: a program that reads JSON has no use for one.
@@ -135,12 +137,15 @@ mod tests {
         exchange.response.status = status;
         exchange.response.fields.push("etag", b"\"1\"");
         exchange.response.fields.push("content-type", b"text/x");
+        exchange.response.fields.push("trailer", b"x-sum");
         exchange.response.fields.push("retry-after", b"1");
         let mut plan = BodyPlan::default();
         let mut facts = ResponseFacts { is_own, is_error, ..ResponseFacts::default() };
         filters.on_response(&mut exchange, &mut facts, &mut plan);
         let fields = &exchange.response.fields;
-        assert_eq!(fields.get("etag").is_none(), plan.replaced.is_some(), "{status}");
+        for name in ["etag", "trailer"] {
+            assert_eq!(fields.get(name).is_none(), plan.replaced.is_some(), "{status} {name}");
+        }
         assert_ne!(fields.get("content-type") == Some(b"text/x"), plan.replaced.is_some(), "{status}");
         assert_eq!(fields.get("retry-after"), Some(&b"1"[..]));
         plan.replaced.map(|body| String::from_utf8(body.to_vec()).unwrap())
