@@ -52,17 +52,17 @@ impl Compression {
         })
     }
 
-    /// Whether a response of this status and length is one that would be compressed for a client that takes it.
-    fn may(&self, exchange: &Exchange, seen: &Seen<'_>, length: Option<u64>) -> bool {
-        let response = &exchange.response;
-        // 206 is a part of what is not compressed; the others have no body.
-        let is_whole = response.status >= 200 && !matches!(response.status, 204 | 205 | 206 | 304);
-        is_whole
+    /// Whether what a response of this status has, or has a part of, is compressed for some clients; the whole is of this length.
+    fn varies(&self, exchange: &Exchange, seen: &Seen<'_>, length: Option<u64>) -> bool {
+        let status = exchange.response.status;
+        // The others have no body.
+        let has_body = status >= 200 && !matches!(status, 204 | 205 | 304);
+        has_body
+            && (seen.range.is_none() || status == 206)
             && !seen.is_fixed
             && length.is_none_or(|length| length >= self.least)
             && exchange.request.method != Method::Connect
             && self.types.iter().any(|pattern| pattern.has(seen.media))
-            && !is_transformed_by_nobody(exchange.request.fields.all_known(Known::CacheControl))
     }
 
     /// The body of a stored response whose head and body were encoded before, for a client that gets it so: what follows from
@@ -109,14 +109,24 @@ impl Hooks for Compression {
             vary(varies, &mut exchange.response.fields);
             return Body::Kept;
         }
-        let length = facts.length.filter(|_| exchange.request.method != Method::Head);
-        let length = length.or_else(|| content_length(&exchange.response.fields));
-        if !self.may(exchange, &seen, length) {
+        let is_part = exchange.response.status == 206;
+        let length = match is_part {
+            true => seen.range.and_then(whole_length),
+            false => {
+                let length = facts.length.filter(|_| exchange.request.method != Method::Head);
+                length.or_else(|| content_length(&exchange.response.fields))
+            }
+        };
+        if !self.varies(exchange, &seen, length) {
             return Body::Kept;
         }
         let is_events = seen.media.eq_ignore_ascii_case(b"text/event-stream");
-        // Also of what goes out as it is: another client would get another one.
+        // Also of what goes out as it is: another client would get another one. A part says what the whole would (RFC 9110
+        // §15.3.7).
         vary(varies, &mut exchange.response.fields);
+        if is_part || is_transformed_by_nobody(exchange.request.fields.all_known(Known::CacheControl)) {
+            return Body::Kept;
+        }
         let Some(coding) = negotiate::choose(&self.codings, &exchange.request.fields) else {
             return Body::Kept;
         };
@@ -151,9 +161,11 @@ impl Hooks for Compression {
 struct Seen<'a> {
     /// The media type without parameters; empty where there is none.
     media: &'a [u8],
-    /// Whether the bytes have to stay what they are: encoded already, a part, with a digest (RFC 9530, RFC 3230), or not
-    /// to be transformed.
+    /// Whether the bytes have to stay what they are: encoded already, with a digest (RFC 9530, RFC 3230), or not to be
+    /// transformed.
     is_fixed: bool,
+    /// Which part it is.
+    range: Option<&'a [u8]>,
     /// Whether Vary names Accept-Encoding, or everything.
     varies: bool,
     /// Whether a part can be asked for.
@@ -176,7 +188,7 @@ impl<'a> Seen<'a> {
                     seen.varies |=
                         names.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"));
                 }
-                Known::ContentRange => seen.is_fixed = true,
+                Known::ContentRange => seen.range = Some(field.value),
                 // Behind the body; a stored response has none.
                 Known::Trailer => seen.is_fixed |= list([field.value].into_iter()).any(is_digest),
                 Known::AcceptRanges => seen.has_ranges = true,
@@ -210,6 +222,11 @@ fn is_transformed_by_nobody<'a>(control: impl Iterator<Item = &'a [u8]>) -> bool
 
 fn content_length(fields: &Fields) -> Option<u64> {
     std::str::from_utf8(fields.known(Known::ContentLength)?).ok()?.parse().ok()
+}
+
+/// How long the whole is of which Content-Range says that this is a part (RFC 9110 §14.4).
+fn whole_length(range: &[u8]) -> Option<u64> {
+    std::str::from_utf8(range).ok()?.rsplit_once('/')?.1.parse().ok()
 }
 
 fn without_parameters(media: &[u8]) -> &[u8] {
