@@ -211,7 +211,7 @@ pub(super) async fn send_own<D: Downstream>(
     let backend = context.backend(exchange);
     let reply = Reply { affinity: answer.affinity, backend, ..context.reply().with_status(status) };
     // Its body is of no use to anybody.
-    drop(answer.response);
+    let source = Source::Upstream(answer.response).behind(Bytes::new());
     let patience = context.patience(exchange);
-    respond::send(&reply, Source::Bytes(Bytes::new()), patience, exchange, client).await
+    respond::send(&reply, source, patience, exchange, client).await
 }

@@ -144,19 +144,26 @@ impl Source {
     /// As the filters of a response have it; of what is stored in this cache and is encoded the encoding is kept.
     pub(super) fn after(self, plan: BodyPlan, cache: Option<&Arc<Cache>>) -> Self {
         if plan.stages.is_empty() {
-            return self.behind(plan.replaced);
+            return self.replaced(plan.replaced);
         }
         let (coding, object) = (plan.only_coding(), self.whole_in_memory());
         let keep = coding.zip(object).zip(cache);
         let begin = |((coding, object), cache)| Keep::begin(coding, object, cache, Moment::recent());
         let keep = keep.and_then(begin);
-        let source = self.behind(plan.replaced);
+        let source = self.replaced(plan.replaced);
         Self::Staged(Box::new(Staged::new(source, plan.stages, keep)))
     }
 
     /// What stands for this body, if anything does, and else the body.
-    fn behind(self, replaced: Option<Bytes>) -> Self {
-        let Some(bytes) = replaced else { return self };
+    fn replaced(self, by: Option<Bytes>) -> Self {
+        match by {
+            Some(bytes) => self.behind(bytes),
+            None => self,
+        }
+    }
+
+    /// These bytes in the place of this body, which is read behind them where it is short, and goes nowhere.
+    pub(in crate::http) fn behind(self, bytes: Bytes) -> Self {
         let is_read = match &self {
             // The other kind ends with its connection.
             Self::Upstream(response) => response.length() != BodyLength::UntilClose,

@@ -68,6 +68,22 @@ fn what_is_stored_is_not_served_behind_an_upgrade() {
     });
 }
 
+/// Else each of them costs a connection.
+#[test]
+fn what_a_client_has_already_leaves_its_connection() {
+    run(async || {
+        let private =
+            "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nCache-Control: private\r\nContent-Length: 5\r\n\r\nhello";
+        let stage = Stage::new("", ROUTES, &[Act::Send(private.as_bytes())]);
+        for asked in 1..=3 {
+            let answer = get(&stage, "If-None-Match: \"1\"\r\n").await;
+            assert_eq!(status_of(&answer), "304", "{answer}");
+            let came = (stage.backend.requests.borrow().len(), stage.backend.connections.get());
+            assert_eq!(came, (asked, 1));
+        }
+    });
+}
+
 #[test]
 fn a_304_validates_the_stored_response_which_answers() {
     run(async || {
