@@ -275,7 +275,7 @@ mod tests {
             fs::write(copy.with_file_name(name), text).unwrap();
         }
         let turns = "[cluster]\nnode = \"a\"\nrollout = { first = 1, wait = \"30s\" }\n[cluster.peers]\n\
-                     listen = \"127.0.0.1:1\"\nmembers = [\"127.0.0.1:2\"]\nca = \"ca.pem\"\n\
+                     listen = \"127.0.0.1:3\"\nmembers = [\"127.0.0.1:2\"]\nca = \"ca.pem\"\n\
                      certificate = { chain = \"a.pem\", key = \"a-key.pem\" }\n";
         let document = Document { text: TEXT.into(), revision: 7 };
         for (include, is_good) in [("", true), ("include = [\"a.toml\"]\n", false)] {

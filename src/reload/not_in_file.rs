@@ -89,6 +89,6 @@ mod tests {
         ] {
             assert_eq!(said(weight(called)), expected, "{called}");
         }
-        assert_eq!(said(add.clone()), Ok(()), "so it comes into the file");
+        assert_eq!(said(add), Ok(()), "so it comes into the file");
     }
 }

@@ -262,7 +262,7 @@ fn what_is_of_tls_sockets_and_datagrams_is_ignored_elsewhere() {
     let [secure, plain, names, dns] = &with_certificates("ignored", text).listener[..] else {
         panic!("four")
     };
-    assert_eq!((secure.alpn.len(), secure.certificate.len(), secure.access().mode), (1, 2, Some(0o660)));
+    assert_eq!((secure.alpn.len(), secure.certificate.len(), secure.access().mode), (1, 3, Some(0o660)));
     assert_eq!((names.quic, names.access().owner), (false, Some(0)));
     for other in [plain, dns] {
         assert!(other.alpn.is_empty() && other.certificate.is_empty());
