@@ -44,6 +44,14 @@ impl<D: Downstream> Waiter for Tee<'_, D> {
         self.client.poll_gone(cx)
     }
 
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.client.poll_left(cx)
+    }
+
+    fn stop_watching(&mut self) {
+        self.client.stop_watching();
+    }
+
     fn deadline(&self) -> &Deadline {
         self.client.deadline()
     }

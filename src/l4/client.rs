@@ -98,6 +98,10 @@ impl Waiter for Client {
         self.departure.poll(cx, &self.stream)
     }
 
+    fn stop_watching(&mut self) {
+        self.departure = Departure::default();
+    }
+
     fn deadline(&self) -> &Deadline {
         &self.deadline
     }

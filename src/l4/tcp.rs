@@ -135,8 +135,6 @@ async fn connect(target: Acquire<'_>, client: &mut Client, active: &ActiveTunnel
     let mut tried = Vec::new();
     loop {
         let (place, picked) = target.pick(&tried, client).await?;
-        // It waits no more; what watched it goes back.
-        client.departure = Departure::default();
         active.begin_attempt(worker_upstream, place.index());
         let conf = &worker_upstream.upstream.conf;
         let header = match conf.proxy_protocol {

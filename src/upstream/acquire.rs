@@ -61,8 +61,9 @@ impl Acquire<'_> {
         if !has_before && !upstream.backends.iter().any(can_be_full) {
             return Err(Kind::NoBackend.into());
         }
-        let permit = self.wait(tried, waiter, now).await?;
-        Ok((permit, waiter.now()))
+        let waited = self.wait(tried, waiter, now).await;
+        waiter.stop_watching();
+        Ok((waited?, waiter.now()))
     }
 
     /// A place at a backend at once, for what does not wait. Fails with [`Kind::NoBackend`].
@@ -138,7 +139,7 @@ impl Acquire<'_> {
                 if place.poll_called(cx).is_ready() {
                     return Poll::Ready(Ok(()));
                 }
-                if waiter.poll_gone(cx).is_ready() {
+                if waiter.poll_left(cx).is_ready() {
                     return Poll::Ready(Err(Kind::ClientGone));
                 }
                 waiter.deadline().poll_elapsed(cx).map(|()| Err(self.elapsed(Kind::QueueTimeout)))

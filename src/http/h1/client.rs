@@ -39,7 +39,7 @@ pub(super) struct Client<'a> {
     pub(super) listener: ListenerId,
     /// Since the client ended its side: until when it is waited for.
     pub(super) ended: Option<Deadline>,
-    /// Whether it breaks off while something that it sent is unread.
+    /// Whether it breaks off in a queue while something that it sent is unread.
     pub(super) departure: Departure,
 }
 
@@ -90,26 +90,39 @@ impl Client<'_> {
 
 impl Waiter for Client<'_> {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Asked without a system call, by what the event loop knows: bytes would be the next request,
+        // which is read in its turn; only the end is of interest, and is seen by reading.
+        if !self.stream.input().is_empty() {
+            return Poll::Pending;
+        }
+        let is_ready = match &self.stream.stream {
+            Stream::Plain(Plain::Tcp(stream)) => stream.poll_read_ready(cx).is_ready(),
+            Stream::Plain(Plain::Unix(stream)) => stream.poll_read_ready(cx).is_ready(),
+            Stream::TlsServer(_) | Stream::TlsClient(_) => true,
+        };
+        if !is_ready {
+            return Poll::Pending;
+        }
+        match self.stream.poll_fill(cx) {
+            Poll::Ready(Ok(true)) | Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(false)) => self.poll_half_closed(cx),
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+        }
+    }
+
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.poll_gone(cx).is_ready() {
+            return Poll::Ready(());
+        }
         if self.stream.input().is_empty() {
-            // Asked without a system call, by what the event loop knows: bytes would be the next request,
-            // which is read in its turn; only the end is of interest, and is seen by reading.
-            let is_ready = match &self.stream.stream {
-                Stream::Plain(Plain::Tcp(stream)) => stream.poll_read_ready(cx).is_ready(),
-                Stream::Plain(Plain::Unix(stream)) => stream.poll_read_ready(cx).is_ready(),
-                Stream::TlsServer(_) | Stream::TlsClient(_) => true,
-            };
-            if !is_ready {
-                return Poll::Pending;
-            }
-            match self.stream.poll_fill(cx) {
-                Poll::Ready(Ok(true)) => {}
-                Poll::Ready(Ok(false)) => return self.poll_half_closed(cx),
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            }
+            return Poll::Pending;
         }
         // Behind a body that waits to be sent, or another request, nothing more is read.
         self.departure.poll(cx, &self.stream.stream)
+    }
+
+    fn stop_watching(&mut self) {
+        self.departure = Departure::default();
     }
 
     fn deadline(&self) -> &Deadline {

@@ -1,6 +1,12 @@
 //! Requests that wait for a backend, and what ends their wait.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    fs,
+    os::fd::{AsFd, AsRawFd},
+    path::Path,
+    sync::atomic::Ordering::Relaxed,
+    time::Duration,
+};
 
 use tokio::{
     io::AsyncWriteExt,
@@ -9,7 +15,7 @@ use tokio::{
 };
 
 use super::stage::{Act, Stage, run};
-use crate::{backend::Probed, moment::Moment};
+use crate::{backend::Probed, moment::Moment, net::Stream};
 
 const ROUTE: &str = "[[route]]\nname = \"all\"\nupstream = \"app\"\n";
 const QUEUE: &str = "queue = { size = 10, timeout = \"30s\" }\n";
@@ -84,6 +90,44 @@ fn client_that_left_within_its_body_waits_no_more() {
             assert_eq!(upstream.queue.len(), 0);
         };
         let (first, ()) = join!(ask(&stage, 0, GET), leaves);
+        assert_eq!(first, (200, 5));
+        stage.assert_all_is_given_back("who left").await;
+    });
+}
+
+/// How many descriptors there are of a socket.
+fn descriptors_of(socket: &Path) -> usize {
+    let all = fs::read_dir("/proc/self/fd").unwrap();
+    all.filter_map(|one| fs::read_link(one.ok()?.path()).ok()).filter(|one| one == socket).count()
+}
+
+/// It costs a descriptor and system calls, also where the response takes hours.
+#[test]
+fn client_is_watched_in_the_queue_only() {
+    run(async || {
+        let stage = Stage::new(QUEUE, ROUTE, &SLOW);
+        let sends_two = async {
+            sleep(Duration::from_millis(100)).await;
+            let (mut client, mut connection) = stage.connect();
+            let Stream::Plain(plain) = &connection.stream.stream else { unreachable!("it is without TLS") };
+            let descriptor = plain.as_fd().as_raw_fd();
+            let socket = fs::read_link(format!("/proc/self/fd/{descriptor}")).unwrap();
+            tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+            let (get, next) = (b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / ", b"HTTP/1.1\r\nHost: a\r\n\r\n");
+            client.write_all(get).await.unwrap();
+            pause().await;
+            // What comes now is left unread, behind what was read with the first.
+            client.write_all(next).await.unwrap();
+            pause().await;
+            let upstream = stage.worker.snapshot().shared.upstreams[0].clone();
+            assert_eq!((upstream.queue.len(), descriptors_of(&socket)), (1, 2));
+            for _ in 0..5 {
+                pause().await;
+            }
+            assert_eq!((upstream.queue.len(), descriptors_of(&socket)), (0, 1));
+            assert_eq!(stage.backend.requests.borrow().len(), 2, "it waits for its answer");
+        };
+        let (first, ()) = join!(ask(&stage, 0, GET), sends_two);
         assert_eq!(first, (200, 5));
         stage.assert_all_is_given_back("who left").await;
     });
