@@ -12,7 +12,7 @@ use super::{
     pace::{Carried, End, Limits, Pace, Watch, done},
 };
 use crate::{
-    net::{Buffer, Deadline},
+    net::{Buffer, Deadline, poll_at_once},
     websocket::{GOING_AWAY, close_frame},
 };
 
@@ -67,7 +67,13 @@ impl FramedJoint {
             let ended = ready!(self.poll_open(cx, ends, (deadline, limits), closing, watch));
             match &ended {
                 End::Over => {}
-                End::Done | End::Idle => return Poll::Ready(ended),
+                End::Done => return Poll::Ready(ended),
+                End::Idle => {
+                    // As far as that can be done at once: nothing was cut off.
+                    let _ = poll_at_once(|cx| first.poll_end(cx));
+                    let _ = poll_at_once(|cx| second.poll_end(cx));
+                    return Poll::Ready(ended);
+                }
                 End::FirstStalled | End::SecondStalled => {
                     first.reset();
                     second.reset();

@@ -260,7 +260,7 @@ mod joined {
 }
 
 mod frames {
-    use std::{pin::Pin, time::Duration};
+    use std::{io::Read, pin::Pin, time::Duration};
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -307,6 +307,25 @@ mod frames {
                 End::SecondStalled => assert!(is_of_client),
                 end => panic!("{end:?}"),
             }
+        }
+        timer.abort();
+    }
+
+    /// TLS says so with a close_notify, without which it were cut off.
+    #[tokio::test]
+    async fn silence_is_an_end_that_both_are_told() {
+        let timer = tokio::spawn(crate::net::timer::drive());
+        let (client, near) = UnixStream::pair().unwrap();
+        let (backend, far) = UnixStream::pair().unwrap();
+        let (mut near, mut far) = (Stream::Plain(Plain::Unix(near)), Stream::Plain(Plain::Unix(far)));
+        let mut joint = FramedJoint::new(Buffer::default(), Buffer::default());
+        let short = Silence { idle: Duration::from_millis(20), ..LONG };
+        let limits = (&Deadline::new(), &Limits { silence: short, end: None });
+        let end = poll_fn(|cx| joint.poll(cx, (&mut near, &mut far), limits, |_| Poll::Pending, &mut |_| {}));
+        assert!(matches!(end.await, End::Idle));
+        // Our ends are still there, so that it was said, and does not come of their being dropped.
+        for stream in [client, backend] {
+            assert_eq!(stream.into_std().unwrap().read(&mut [0]).unwrap(), 0);
         }
         timer.abort();
     }

@@ -141,6 +141,7 @@ fn silence_has_its_own_limit() {
     {
         let mut client = Http2Client::connect(&proxy);
         assert_eq!(client.ask(1, "/silent").0, "200");
+        assert_eq!(client.next(1), Of::Data(Vec::new(), true));
         assert_eq!(client.next(1), Of::Reset(8));
         assert_eq!(proxy.logged("/silent")["error"], "tunnel_idle");
         let mut client = open(&proxy, "/silent");
