@@ -14,7 +14,7 @@ use hickory_resolver::{
 
 use super::{
     fault::{Fault, Unanswered},
-    sources::{Came, Sources, before},
+    sources::{Came, Sources},
     targets::{PATIENCE, Part, Parts, of_service},
 };
 use crate::backend::Address;
@@ -95,8 +95,8 @@ impl Names {
 
 /// A host that is all that there is behind a name.
 async fn alone(sources: &Sources, host: &str, port: u16, came: &Came) -> Result<Parts, Fault> {
-    let ips = sources.host(host, before(came, host)).await?;
+    let (whole, ips) = sources.host(host, came).await?;
     let (ttl, unanswered) = (ips.holds, ips.unanswered(host).collect());
-    let all = vec![Part { host: host.to_owned(), port, ips: ips.all }];
+    let all = vec![Part { host: whole, port, ips: ips.all }];
     Ok(Parts { all, ttl, left_out: 0, unanswered })
 }

@@ -32,7 +32,7 @@ pub(super) const TTL_MOST: Duration = Duration::from_secs(60);
 /// target of a service. A family that never came is asked for with the rest: there are name servers that never answer for it.
 pub(super) const AGAIN: Duration = Duration::from_secs(5);
 
-/// The addresses that came for the hosts behind a name.
+/// The addresses that came for the hosts behind a name, by the whole names that had them.
 pub(super) type Came = HashMap<String, Vec<IpAddr>>;
 
 /// The addresses of a host; at least one.
@@ -112,21 +112,22 @@ impl Sources {
         self.resolver.srv_lookup(name).await.map_err(|error| Fault::from(&error))
     }
 
-    /// A host as it is configured, which may be short for a name on the search list. A family that fails while something
-    /// comes is as before.
-    pub(super) async fn host(&self, host: &str, before: &[IpAddr]) -> Result<Ips, Fault> {
+    /// A host as it is configured, which may be short for a name on the search list, and the name that has the addresses.
+    /// A family that fails while something comes is as it came for the same name before.
+    pub(super) async fn host(&self, host: &str, came: &Came) -> Result<(String, Ips), Fault> {
         let name = Name::from_utf8(host).map_err(|error| Fault::from(&NetError::from(error)))?;
         if let Some(known) = self.in_hosts(&name) {
-            return Ok(known);
+            return Ok((host.to_owned(), known));
         }
         let mut failure = Fault::from("the name has no address");
         for meant in self.meant(name) {
             // Name servers have their own time, as with `getaddrinfo`.
             let heard = self.ask(&meant, Duration::MAX).await;
-            // Where nothing comes, what came before may be of another name on the list.
-            let before: &[IpAddr] = if heard.ips.is_empty() { &[] } else { before };
+            let whole = meant.to_ascii();
+            // Where nothing comes, the next name on the list may be the one.
+            let before: &[IpAddr] = if heard.ips.is_empty() { &[] } else { before(came, &whole) };
             match heard.with(before) {
-                Ok(ips) => return Ok(ips),
+                Ok(ips) => return Ok((whole, ips)),
                 Err(nothing) => failure = nothing.why,
             }
         }

@@ -346,6 +346,23 @@ async fn both_families_are_of_one_name_on_the_search_list() {
     .await;
 }
 
+/// What came for another may be somebody else's.
+#[tokio::test]
+async fn a_family_is_kept_of_one_name_on_the_list() {
+    with_searched_zone(&["a.test", "b.test"], Duration::from_millis(500), async |zone, names| {
+        let (app, mut came) = (host("app"), Came::default());
+        zone.set_a("app.b.test.", 30, &[[192, 0, 2, 2]]);
+        zone.set("app.b.test.", RecordType::AAAA, [(30, RData::AAAA(Ipv6Addr::LOCALHOST.into()))]);
+        assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.2:80", "[::1]:80"]);
+        zone.fail(&[("app.b.test.", RecordType::AAAA)]);
+        assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.2:80", "[::1]:80"]);
+        zone.set_a("app.a.test.", 30, &[[192, 0, 2, 1]]);
+        zone.fail(&[("app.a.test.", RecordType::AAAA)]);
+        assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.1:80"]);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_target_that_fails_for_a_moment_stays() {
     with_zone(async |zone, names| {
