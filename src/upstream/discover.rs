@@ -36,6 +36,10 @@ const SERVERS_MOST: usize = 64;
 /// Times between attempts after a failure.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// What fails of a lookup, while the rest is answered, is asked for again after this time: a family that came before, and a
+/// target of a service. A family that never came is asked for with the rest: there are name servers that never answer for it.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// Stores the address of a backend that is given by an IP literal, which needs no lookup. To be called
 /// when a snapshot is built.
 pub fn seed(backend: &Backend) {
@@ -203,10 +207,10 @@ impl Followed {
         known.share();
     }
 
-    /// Takes in what was found.
-    fn found(&self, Found { addresses, left_out, unanswered, .. }: Found, tell: &Tell) {
+    /// Takes in what was found; whether something of it was not answered for a reason that is new.
+    fn found(&self, Found { addresses, left_out, unanswered, .. }: Found, tell: &Tell) -> bool {
         let mut known = self.known();
-        self.say(unanswered, &mut known.unanswered);
+        let is_news = self.say(unanswered, &mut known.unanswered);
         // Of those that are backends each, see below.
         let (addresses, more) = if self.is_each { (addresses, 0) } else { lowest(addresses) };
         let left_out = left_out + more;
@@ -243,12 +247,14 @@ impl Followed {
                 discovered.into_iter().for_each(|discovered| tell(discovered));
             }
         }
+        is_news
     }
 
-    /// Says what is not answered while the rest is: once for each reason, and when it is over.
-    fn say(&self, unanswered: Vec<Unanswered>, said: &mut Vec<Fault>) {
+    /// Says what is not answered while the rest is: once for each reason, and when it is over. Whether one is new.
+    fn say(&self, unanswered: Vec<Unanswered>, said: &mut Vec<Fault>) -> bool {
         let Self { name, address, .. } = self;
         let (new, reasons) = news(unanswered, said);
+        let is_news = !new.is_empty();
         for Unanswered { what, why } in new {
             tracing::warn!(
                 backend = name,
@@ -259,6 +265,7 @@ impl Followed {
             tracing::info!(backend = name, "{address} is answered for in full again");
         }
         *said = reasons;
+        is_news
     }
 
     /// Takes in that nothing was; how many addresses are kept.
@@ -317,7 +324,7 @@ fn lowest(addresses: Vec<SocketAddr>) -> (Vec<SocketAddr>, usize) {
 
 async fn keep_fresh(followed: Arc<Followed>, names: Arc<Names>, tell: Tell) {
     let (mut failure, mut came) = (None, Came::default());
-    let mut backoff = BACKOFF.0;
+    let (mut backoff, mut again) = (BACKOFF.0, AGAIN);
     loop {
         let looked_up = names.lookup_again(&followed.address, &mut came).await;
         let pause = match looked_up {
@@ -326,9 +333,9 @@ async fn keep_fresh(followed: Arc<Followed>, names: Arc<Names>, tell: Tell) {
                     tracing::info!(backend = followed.name, "{} resolves again", followed.address);
                 }
                 backoff = BACKOFF.0;
-                let ttl = found.ttl;
-                followed.found(found, &tell);
-                ttl.clamp(TTL_LEAST, TTL_MOST)
+                let (ttl, is_whole) = (found.ttl, found.unanswered.is_empty());
+                let is_news = followed.found(found, &tell);
+                pause(ttl, (is_whole, is_news), &mut again)
             }
             Err(why) => {
                 let has_no_socket = why == Fault::NoSocket;
@@ -347,6 +354,21 @@ async fn keep_fresh(followed: Arc<Followed>, names: Arc<Names>, tell: Tell) {
         };
         sleep(pause).await;
     }
+}
+
+/// How long it is until the next lookup of what is known for this time, and what it is `again` where that then fails in
+/// part: what fails for the same reasons is asked for less and less often, up to when the rest is asked for anyway.
+fn pause(ttl: Duration, (is_whole, is_news): (bool, bool), again: &mut Duration) -> Duration {
+    let ttl = ttl.clamp(TTL_LEAST, TTL_MOST);
+    if is_whole || is_news {
+        *again = AGAIN;
+    }
+    if is_whole {
+        return ttl;
+    }
+    let pause = ttl.min(*again);
+    *again = (*again * 2).min(TTL_MOST);
+    pause
 }
 
 fn literal(address: &Address) -> Option<SocketAddr> {

@@ -24,7 +24,7 @@ use crate::backend::Address;
 pub(super) struct Found {
     /// At least one; in order, so that two answers can be compared.
     pub(super) addresses: Vec<SocketAddr>,
-    /// How long it holds.
+    /// How long what was answered holds.
     pub(super) ttl: Duration,
     /// How many targets there are that were not looked up.
     pub(super) left_out: usize,

@@ -28,17 +28,13 @@ const SYSTEM_FILES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
 /// The longest time between two lookups of a name: beyond it, a long TTL would delay a move that was not planned for.
 pub(super) const TTL_MOST: Duration = Duration::from_secs(60);
 
-/// What fails of a lookup, while the rest is answered, is asked for again after this time: a family that came before, and a
-/// target of a service. A family that never came is asked for with the rest: there are name servers that never answer for it.
-pub(super) const AGAIN: Duration = Duration::from_secs(5);
-
 /// The addresses that came for the hosts behind a name, by the whole names that had them.
 pub(super) type Came = HashMap<String, Vec<IpAddr>>;
 
 /// The addresses of a host; at least one.
 pub(super) struct Ips {
     pub(super) all: Vec<IpAddr>,
-    /// How long they hold.
+    /// How long those hold that were answered.
     pub(super) holds: Duration,
     /// The families that are as they came before, and why.
     kept: Vec<(RecordType, Fault)>,
@@ -226,13 +222,12 @@ impl Heard {
 
     /// Together with what came before of families that failed.
     fn with(self, before: &[IpAddr]) -> Result<Ips, Nothing> {
-        let Self { ips: mut all, mut holds, failed, denial } = self;
+        let Self { ips: mut all, holds, failed, denial } = self;
         let mut kept = Vec::new();
         for (failed, why) in &failed {
             let there: Vec<IpAddr> = before.iter().filter(|ip| family(ip) == *failed).copied().collect();
             if !there.is_empty() {
                 all.extend(there);
-                holds = holds.min(AGAIN);
                 kept.push((*failed, why.clone()));
             }
         }

@@ -7,7 +7,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 use super::{
     fault::{Fault, Unanswered},
-    sources::{AGAIN, Came, Ips, Nothing, Sources, before, ttl},
+    sources::{Came, Ips, Nothing, Sources, before, ttl},
 };
 
 /// Targets of a service that are looked up, of one priority.
@@ -71,7 +71,6 @@ pub(super) async fn of_service(
                 }
                 Err(Nothing { why, is_denied }) => {
                     if !is_denied {
-                        ttl = ttl.min(AGAIN);
                         unanswered.push(Unanswered { what: format!("target {host}"), why: why.clone() });
                     }
                     failure = match why {

@@ -263,11 +263,27 @@ fn what_is_not_answered_is_said_once_for_each_reason() {
     let followed = followed_alone(&backend(host("app.test")));
     let found = |unanswered| {
         let addresses = vec![([192, 0, 2, 1], 80).into()];
-        followed.found(Found { addresses, ttl: TTL_MOST, left_out: 0, unanswered }, &nobody());
-        followed.known().unanswered.clone()
+        let found = Found { addresses, ttl: TTL_MOST, left_out: 0, unanswered };
+        let is_news = followed.found(found, &nobody());
+        (is_news, followed.known().unanswered.clone())
     };
-    assert_eq!(found(vec![of("one", "refused")]), [Fault::from("refused")]);
-    assert!(found(vec![]).is_empty());
+    assert_eq!(found(vec![of("one", "refused")]), (true, vec![Fault::from("refused")]));
+    assert_eq!(found(vec![of("one", "refused")]), (false, vec![Fault::from("refused")]));
+    assert_eq!(found(vec![]), (false, vec![]));
+}
+
+#[test]
+fn what_keeps_failing_in_part_is_asked_for_less_often() {
+    let mut again = AGAIN;
+    let mut after =
+        |ttl, is_whole, is_news| pause(Duration::from_secs(ttl), (is_whole, is_news), &mut again).as_secs();
+    assert_eq!(after(300, false, true), 5);
+    assert_eq!([(); 5].map(|()| after(300, false, false)), [10, 20, 40, 60, 60]);
+    // The rest is asked for in its time.
+    assert_eq!([after(30, false, false), after(0, false, false)], [30, 1]);
+    assert_eq!([after(300, false, true), after(300, false, false)], [5, 10], "for another reason");
+    assert_eq!([after(300, true, false), after(0, true, false)], [60, 1]);
+    assert_eq!(after(300, false, false), 5, "once it was whole");
 }
 
 #[tokio::test]
@@ -290,7 +306,6 @@ async fn a_family_that_fails_leaves_its_addresses() {
         zone.set_a("app.test.", 30, &[[192, 0, 2, 2]]);
         assert_eq!(again(&names, &app, &mut came).await, ["192.0.2.2:80", "[2001:db8::1]:80"]);
         let found = names.lookup_again(&app, &mut came).await.unwrap();
-        assert_eq!(found.ttl, Duration::from_secs(5));
         assert_eq!(not_answered(&found), ["AAAA of app.test"]);
         zone.fail(&[("app.test.", A)]);
         set_v6(2);
@@ -379,7 +394,6 @@ async fn a_target_that_fails_for_a_moment_stays() {
         let ttl = async || names.lookup(&service).await.unwrap().ttl;
         assert_eq!(not_answered(&names.lookup(&service).await.unwrap()), ["target one.test."]);
         assert_eq!(again(&names, &service, &mut came).await, ["192.0.2.2:82"]);
-        assert_eq!(ttl().await, Duration::from_secs(5), "it is asked for again soon");
         zone.fail(&[]);
         assert_eq!(again(&names, &service, &mut came).await, ["192.0.2.1:81", "192.0.2.2:82"]);
         // Also where the family that it never had is answered.
