@@ -138,6 +138,14 @@ impl Announced {
         }
     }
 
+    /// What was to be sent was too large. Where the header is said again it is the reason, and counts as said: else every
+    /// datagram of that size would be lost until the backend answers, which it may never do.
+    pub(super) fn was_too_large(&mut self, now: Moment) {
+        if self.asked.is_some() {
+            self.asked(now);
+        }
+    }
+
     /// The backend sent something.
     pub(super) fn answered(&mut self) {
         self.asked = None;
@@ -192,6 +200,22 @@ mod tests {
         assert!(!is_said(&announced, 100));
         announced.asked(at(100));
         assert!(!is_said(&announced, 104));
+    }
+
+    #[test]
+    fn header_that_makes_datagrams_too_large_is_said_once() {
+        let at = |seconds| Moment(1).plus(Duration::from_secs(seconds));
+        let facts = json!({"came": "", "header": "0d0a", "is_on_every": false, "id": ""});
+        let mut announced = Announced::from_json(&facts).unwrap();
+        let is_said = |announced: &Announced, second| !announced.header(b"data", true, at(second)).is_empty();
+        announced.asked(at(10));
+        assert!(is_said(&announced, 15));
+        announced.was_too_large(at(15));
+        assert_eq!([15, 19, 20].map(|second| is_said(&announced, second)), [false, false, true]);
+        // Nothing of it was sent, so that no answer is waited for.
+        announced.answered();
+        announced.was_too_large(at(30));
+        assert!(!is_said(&announced, 100));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{
     announced::{self, Announced},
     connect::{self, Backend},
     quic_session::QuicSession,
-    send::Carried,
+    send::{Carried, Sent, reason},
     socket::Socket,
 };
 use crate::{
@@ -232,14 +232,18 @@ impl Session {
         self.announced.as_ref().map_or(&[], |it| it.header(datagram, self.answered.is_some(), now))
     }
 
-    /// The client's datagrams went to the backend.
-    pub(super) fn went_up(&mut self, carried: Carried, now: Moment) {
-        self.up.add(carried);
-        if let Some(announced) = self.announced.as_mut().filter(|_| carried.datagrams > 0) {
-            announced.asked(now);
+    /// The client's datagrams went to the backend, or did not.
+    pub(super) fn went_up(&mut self, sent: &Sent, now: Moment) {
+        self.up.add(sent.carried);
+        if let Some(announced) = &mut self.announced {
+            if sent.carried.datagrams > 0 {
+                announced.asked(now);
+            } else if sent.error.as_ref().is_some_and(|error| reason(error) == Dropped::TooLarge) {
+                announced.was_too_large(now);
+            }
         }
         if let Some(backend) = &self.backend {
-            backend.place.count_bytes(carried.bytes);
+            backend.place.count_bytes(sent.carried.bytes);
         }
     }
 

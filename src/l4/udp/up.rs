@@ -136,7 +136,7 @@ impl Relay {
         }
         let session = table.get_mut(id).ok_or(Dropped::Unsent)?;
         let is_asking = session.is_asking();
-        session.went_up(sent.carried, now);
+        session.went_up(&sent, now);
         if sent.carried.datagrams > 0 {
             table.touch(id, now);
             if is_asking {
