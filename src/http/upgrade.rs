@@ -109,11 +109,23 @@ impl Drop for Joined<'_> {
             return;
         }
         self.client.reset();
-        let Tunnel { backend, exchange, .. } = &mut *self.tunnel;
-        backend.reset();
-        let is_closing = exchange.worker().is_closing(exchange.listener());
-        let kind = if is_closing { Kind::Draining } else { Kind::Ended };
-        note(exchange, self.joint.carried(), Some(kind.into()));
+        self.tunnel.backend.reset();
+        note_dropped(&mut self.tunnel.exchange, self.joint.carried());
+    }
+}
+
+/// The ends of a WebSocket that are joined. Each side knows by its frames what it has not got, so that neither is reset where
+/// this is dropped before the end; what was carried is noted.
+struct JoinedFrames<'a> {
+    tunnel: &'a mut Tunnel,
+    joint: FramedJoint,
+}
+
+impl Drop for JoinedFrames<'_> {
+    fn drop(&mut self) {
+        if !self.joint.is_over() {
+            note_dropped(&mut self.tunnel.exchange, self.joint.carried());
+        }
     }
 }
 
@@ -132,19 +144,21 @@ fn join_frames<'a>(
     tunnel: &'a mut Tunnel,
 ) -> impl Future<Output = ()> + 'a {
     // Made before the future, which would keep what it is made of, too.
-    let mut joint = FramedJoint::new(input, tunnel.backend.take_input());
+    let joint = FramedJoint::new(input, tunnel.backend.take_input());
     let open = tunnel.exchange.worker().tunnels.enter(tunnel.exchange.listener());
+    let mut joined = JoinedFrames { tunnel, joint };
     async move {
         let mut counted = 0;
         let end = poll_fn(|cx| {
-            let Tunnel { permit, backend, limits, .. } = &mut *tunnel;
+            let JoinedFrames { tunnel, joint } = &mut joined;
+            let Tunnel { permit, backend, limits, .. } = &mut **tunnel;
             let closing = |cx: &mut Context<'_>| open.poll_closing(cx);
             let mut watch = |carried| count(permit, &mut counted, carried);
             joint.poll(cx, (&mut *client, backend), (deadline, &*limits), closing, &mut watch)
         })
         .await;
         let error = if matches!(end, End::Over) { Some(Kind::Draining.into()) } else { error_of(end) };
-        note(&mut tunnel.exchange, joint.carried(), error);
+        note(&mut joined.tunnel.exchange, joined.joint.carried(), error);
     }
 }
 
@@ -161,6 +175,13 @@ fn error_of(end: End) -> Option<ProxyError> {
 fn count(permit: &Permit, counted: &mut u64, Carried { up, down, .. }: Carried) {
     permit.count_bytes(up + down - *counted);
     *counted = up + down;
+}
+
+/// Notes what was carried of a tunnel that is dropped before its end: by that of the program, or an administrator.
+fn note_dropped(exchange: &mut ActiveExchange, carried: Carried) {
+    let is_closing = exchange.worker().is_closing(exchange.listener());
+    let kind = if is_closing { Kind::Draining } else { Kind::Ended };
+    note(exchange, carried, Some(kind.into()));
 }
 
 /// Notes what was carried in all, and what cut it off.

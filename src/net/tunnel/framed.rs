@@ -38,6 +38,8 @@ enum Stage {
     Closing,
     /// They are told, and have until the deadline to end too.
     Closed,
+    /// Who joined them knows the end.
+    Over,
 }
 
 impl FramedJoint {
@@ -55,6 +57,24 @@ impl FramedJoint {
     /// over ([`End::Over`]), by a close frame between two of theirs. The ends are the same each time, and `deadline` is of
     /// the task that asks.
     pub fn poll<A: Endpoint, B: Endpoint>(
+        &mut self,
+        cx: &mut Context<'_>,
+        (first, second): (&mut A, &mut B),
+        (deadline, limits): (&Deadline, &Limits),
+        closing: impl FnOnce(&mut Context<'_>) -> Poll<()>,
+        watch: &mut impl Watch,
+    ) -> Poll<End> {
+        let ended = ready!(self.poll_stages(cx, (first, second), (deadline, limits), closing, watch));
+        self.stage = Stage::Over;
+        Poll::Ready(ended)
+    }
+
+    /// Whether the end was asked for and came.
+    pub fn is_over(&self) -> bool {
+        self.stage == Stage::Over
+    }
+
+    fn poll_stages<A: Endpoint, B: Endpoint>(
         &mut self,
         cx: &mut Context<'_>,
         (first, second): (&mut A, &mut B),

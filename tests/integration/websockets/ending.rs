@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{Http2Client, Of, echo, http1_backend, http2_backend, open};
-use crate::support::{Client, Proxy, eventually, origin::Connection, proxy::config};
+use crate::{
+    admin_api::good,
+    support::{Client, Proxy, eventually, origin::Connection, proxy::config},
+};
 
 /// Close, 1001, as a server sends it.
 const GOING_AWAY: [u8; 4] = [0x88, 2, 3, 0xe9];
@@ -128,6 +131,23 @@ fn a_listener_that_is_gone_tells_its_websockets() {
     assert_eq!(client.exactly(4), GOING_AWAY);
     kept.send("hello");
     assert_eq!(kept.exactly(5), b"hello");
+}
+
+#[test]
+fn one_that_an_administrator_ends_is_logged_with_its_bytes() {
+    let origin = http1_backend(echo);
+    let proxy = Proxy::start(&config(&[origin.address()], "[admin]\naddress = \"127.0.0.1:0\"\n"));
+    let mut client = open(&proxy, "/chat");
+    client.send(FRAME);
+    assert_eq!(client.exactly(FRAME.len()), FRAME);
+    let listed = good(&proxy, "GET", "/api/v1/connections", "");
+    let own = client.stream.local_addr().unwrap().to_string();
+    let listed = listed["connections"].as_array().unwrap().iter().find(|it| it["client"] == *own).unwrap();
+    good(&proxy, "DELETE", &format!("/api/v1/connections/{}", listed["id"].as_str().unwrap()), "");
+    assert!(client.is_closed());
+    let line = proxy.logged("/chat");
+    assert_eq!(line["error"], "ended");
+    assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&FRAME.len().into(), &FRAME.len().into()));
 }
 
 #[test]
