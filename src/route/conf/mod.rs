@@ -92,9 +92,9 @@ section! {
         pub buffer: Size = "0", in "0" to "1GiB";
         /// Protocols that a request may switch to by its Upgrade field, such as `websocket`, `tcp` (`docker exec`) or `spdy/3.1` (`kubectl exec`); `*` allows any but `h2c`, and `connect` allows CONNECT. Other protocols are removed from the field, and the request is forwarded without them.
         pub upgrade: Upgrades = ["websocket"];
-        /// Close a tunnel after this long without a byte in either direction.
+        /// Close a tunnel after this long without a byte in either direction. If a side takes nothing of what there is for it, both sides are reset instead.
         pub tunnel_idle: Duration = "1h", in "1ms" to "365d";
-        /// Close a half-closed tunnel, in which one side has finished sending, after this long without a byte.
+        /// Close a half-closed tunnel, in which one side has finished sending, after this long without a byte. If a side takes nothing of what there is for it, both sides are reset instead.
         pub half_close_timeout: Duration = "60s", in "1ms" to "365d";
         /// Send `Forwarded` (RFC 7239) too.
         pub forwarded: bool = false;

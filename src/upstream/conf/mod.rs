@@ -353,7 +353,7 @@ choice! {
 }
 
 section! {
-    /// Size limits for response heads; when exceeded, the client gets 502.
+    /// Size limits for response heads; when exceeded, the client gets 502, and a health check fails.
     pub struct ResponseLimitsConf {
         /// Size of a response head.
         pub header_bytes: Size = "64KiB", in "1KiB" to "16MiB";
