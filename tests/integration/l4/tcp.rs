@@ -218,8 +218,10 @@ fn slow_reader_does_not_take_what_came_for_all() {
         let block = vec![0; 1_000_000];
         while stream.write_all(&block).is_ok() {}
     });
-    let proxy = Proxy::start(&passing(&[server.address], "", "half_close_timeout = \"1s\"", ""));
+    let proxy = Proxy::start(&passing(&[server.address], "", "half_close_timeout = \"3s\"", ""));
     let mut client = connect(&proxy);
+    // It takes one byte: the server has begun, and fills what is between them within the time.
+    client.read_exact(&mut [0]).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(logged(&proxy, 1)[0]["error"], "client_stalled");
     let error = std::io::copy(&mut client, &mut std::io::sink()).unwrap_err();
