@@ -123,7 +123,13 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (Id, &K, &T)> {
-        self.entries.iter().map(|(id, entry)| (u32::try_from(id).unwrap_or(NONE), &entry.key, &entry.value))
+        self.iter_from(0)
+    }
+
+    /// Those from this number on, in order: whoever goes through them by and by does not pass the rest each time.
+    pub fn iter_from(&self, first: Id) -> impl Iterator<Item = (Id, &K, &T)> {
+        let ids = first..u32::try_from(self.entries.capacity()).unwrap_or(NONE);
+        ids.filter_map(move |id| self.get(id).map(|(key, value)| (id, key, value)))
     }
 
     /// Begins a session, whose key has none. It gives the session back where there are as many as can be numbered.
@@ -367,6 +373,16 @@ mod tests {
         assert_eq!(table.next(), Some(at(3)), "the other");
         table.remove(two);
         assert_eq!(table.next(), Some(at(14)), "it is never given more");
+    }
+
+    #[test]
+    fn sessions_are_found_from_a_number_on() {
+        let mut table = Table::default();
+        let ids: Vec<Id> = "abcd".chars().map(|key| table.insert(key, TERMS, at(0), ()).unwrap()).collect();
+        table.remove(ids[2]);
+        let keys = |first| table.iter_from(first).map(|(_, key, ())| *key).collect::<String>();
+        assert_eq!([keys(0), keys(ids[1]), keys(ids[2]), keys(ids[3] + 1)], ["abd", "bd", "d", ""]);
+        assert_eq!(keys(NONE), "");
     }
 
     #[test]

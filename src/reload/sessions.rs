@@ -39,9 +39,11 @@ const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long a worker, or the next program, may take for a batch.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long all of it may take, however many batches there are: meanwhile nobody reads a datagram. One of these may hang for
-/// as long as it may, and there is time for a hundred thousand sessions.
-pub(super) const LONGEST: Duration = Duration::from_secs(20);
+/// How long the next program may take to read a batch and to answer, however it drips.
+const BATCH: Duration = PATIENCE.saturating_mul(2);
+/// How long all of it may take, however many batches there are: meanwhile nobody reads a datagram. A million sessions, which
+/// are as many as the kernel gives a program descriptors for unless told otherwise, take a small part of it.
+pub(super) const LONGEST: Duration = Duration::from_secs(300);
 
 /// Hands all sessions over. The error is for people.
 pub(super) async fn hand_over(mailboxes: &Mailboxes, pipe: Arc<UnixStream>) -> Result<(), String> {
@@ -133,7 +135,8 @@ async fn say(
             Some(line) => serde_json::from_str(&line).map_err(io::Error::other),
         }
     });
-    said.await.map_err(io::Error::other)?
+    let late = |_| io::Error::other(format!("it took longer than {BATCH:?} for some of them"));
+    timeout(BATCH, said).await.map_err(late)?.map_err(io::Error::other)?
 }
 
 async fn ask(mailboxes: &Mailboxes, worker: usize) -> io::Result<HandedSessions> {
@@ -213,9 +216,9 @@ mod tests {
         while (&*pipe).write_all(b"{\"sessions\":1}\n").is_ok() && handover::receive(pipe).is_ok() {}
     }
 
-    /// Each batch is within its time, and the sum of them was not limited.
-    #[tokio::test(start_paused = true)]
-    async fn slow_batches_have_one_end_together() {
+    /// What comes of a hand-over with so many batches of one session, each almost as slow as it may be; how long it takes; and
+    /// what the worker is told.
+    async fn slowly(count: usize) -> (Result<(), String>, Duration, bool) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let next = thread::spawn(move || acknowledge(&theirs));
         let (sender, mut mailbox) = unbounded_channel();
@@ -229,7 +232,7 @@ mod tests {
                         batches += 1;
                         let socket = || UnixStream::pair().unwrap().0.into();
                         let one = || Handed { facts: json!({}), socket: socket() };
-                        let sessions = (batches <= 5).then(one).into_iter().collect();
+                        let sessions = (batches <= count).then(one).into_iter().collect();
                         // It may be too late.
                         let _ = answer.send(HandedSessions { sessions, left: 0 });
                     }
@@ -243,9 +246,24 @@ mod tests {
             (result, begun.elapsed())
         };
         let ((result, took), is_taken) = tokio::join!(handing, worker);
+        next.join().unwrap();
+        (result, took, is_taken)
+    }
+
+    /// A limit on all of them that was twice that on one refused healthy upgrades with many sessions.
+    #[tokio::test(start_paused = true)]
+    async fn many_batches_take_longer_than_one_may() {
+        let (result, took, is_taken) = slowly(9).await;
+        assert_eq!((result, is_taken), (Ok(()), true));
+        assert!(took >= 9 * PATIENCE, "{took:?}");
+    }
+
+    /// Each batch is within its time, and the sum of them was not limited.
+    #[tokio::test(start_paused = true)]
+    async fn slow_batches_have_one_end_together() {
+        let (result, took, is_taken) = slowly(usize::MAX).await;
         assert!(result.unwrap_err().contains("not all within"));
         assert!(took >= LONGEST && took < LONGEST + Duration::from_secs(1), "{took:?}");
         assert!(!is_taken, "the worker goes on with all of them");
-        next.join().unwrap();
     }
 }

@@ -60,11 +60,26 @@ impl Relay {
         most: usize,
         clone: impl Fn(&OwnedFd) -> io::Result<OwnedFd>,
     ) -> HandedSessions {
+        let last = self.last_handed.get();
+        let some = self.hand_from(last, most, &clone);
+        if last == 0 || !some.sessions.is_empty() || some.left > 0 {
+            return some;
+        }
+        // Some before it may have a backend only now.
+        self.hand_from(0, most, &clone)
+    }
+
+    fn hand_from(
+        &self,
+        first: Id,
+        most: usize,
+        clone: &impl Fn(&OwnedFd) -> io::Result<OwnedFd>,
+    ) -> HandedSessions {
         let now = Moment::now();
         let mut table = self.table.borrow_mut();
         let (mut ids, mut some) = (Vec::new(), HandedSessions::default());
         // What is not handed over ends here, with a line, when its listener is closed.
-        for (id, key, session) in table.iter().filter(|(.., it)| !it.is_handed) {
+        for (id, key, session) in table.iter_from(first).filter(|(.., it)| !it.is_handed) {
             let Some(backend) = &session.backend else { continue };
             if some.left > 0 {
                 some.left += 1;
@@ -86,12 +101,14 @@ impl Relay {
             if let Some(session) = table.get_mut(id) {
                 session.is_handed = true;
             }
+            self.last_handed.set(id);
         }
         some
     }
 
     /// Lets go of what was handed over, which goes on elsewhere; or, where it does not, keeps it.
     pub fn handed_over(&self, is_taken: bool) {
+        self.last_handed.set(0);
         let mut table = self.table.borrow_mut();
         let ids: Vec<Id> = table.iter().filter(|(.., it)| it.is_handed).map(|(id, ..)| id).collect();
         for id in ids {

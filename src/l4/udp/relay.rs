@@ -59,6 +59,8 @@ pub struct Relay {
     due: Deadline,
     due_at: Cell<Option<Moment>>,
     sockets: Cell<u32>,
+    /// Up to which session they went to the next program in this upgrade: those behind it are next.
+    pub(super) last_handed: Cell<Id>,
 }
 
 /// A listener's socket that is read.
@@ -107,6 +109,7 @@ impl Relay {
             due: Deadline::new(),
             due_at: Cell::new(None),
             sockets: Cell::new(0),
+            last_handed: Cell::new(0),
         });
         spawn_local(relay.clone().take_answers());
         spawn_local(relay.clone().watch_time());

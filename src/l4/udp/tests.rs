@@ -217,6 +217,26 @@ fn sessions_for_which_no_descriptor_is_left_are_kept() {
     });
 }
 
+/// Each batch goes on where the one before ended, which must pass none over.
+#[test]
+fn batches_have_every_session_once() {
+    run(|| {
+        let stage = Stage::new(UDP);
+        for _ in 0..5 {
+            stage.tell_as(&stage.another_client(), b"question");
+        }
+        let ids: Vec<_> = stage.relay.table.borrow().iter().map(|(id, ..)| id).collect();
+        let batch = || stage.relay.hand(2).sessions.len();
+        assert_eq!((batch(), stage.relay.last_handed.get()), (2, ids[1]));
+        assert_eq!([batch(), batch(), batch()], [2, 1, 0]);
+        // As one that had no backend when its turn was.
+        stage.relay.table.borrow_mut().get_mut(ids[0]).unwrap().is_handed = false;
+        assert_eq!([batch(), batch()], [1, 0]);
+        stage.relay.handed_over(false);
+        assert_eq!([batch(), batch(), batch(), batch()], [2, 2, 1, 0], "from the first on again");
+    });
+}
+
 /// The client's first packet of RFC 9001 §A.2.
 fn initial() -> Vec<u8> {
     let hex = include_str!("../quic/vectors/rfc9001-a2.hex");
