@@ -13,7 +13,8 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
     let Some(node) = root.get("log").and_then(|log| log.get("access")) else { return };
     let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let own = real(access);
-    if reader.source().files().any(|file| real(file) == own) || config.files().contains(access) {
+    let is_own = |file: &Path| real(file) == own;
+    if reader.source().files().any(is_own) || config.files().iter().any(|file| is_own(file)) {
         let message = format!("{} is a file of this configuration", access.display());
         reader.problem_with(node.place, message, "lines would be added to it; write another path");
     }

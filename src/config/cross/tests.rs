@@ -261,7 +261,9 @@ fn no_log_goes_into_what_is_read() {
     };
     fs::write(folder.0.join("x.toml"), "").unwrap();
     std::os::unix::fs::symlink("x.toml", folder.0.join("other.log")).unwrap();
-    for access in ["x.toml", "certs/../x.toml", "other.log", "certs/demo.key"] {
+    std::os::unix::fs::symlink("certs/demo.key", folder.0.join("key.log")).unwrap();
+    let of_key = ["certs/demo.key", "certs/../certs/demo.key", "key.log"];
+    for access in ["x.toml", "certs/../x.toml", "other.log"].into_iter().chain(of_key) {
         assert!(said(access).contains("is a file of this configuration"), "{access}: {}", said(access));
     }
     assert_eq!(said("access.log"), "");
