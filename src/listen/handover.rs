@@ -16,9 +16,12 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+use rustix::{
+    io::retry_on_intr,
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+        SendFlags, recvmsg, sendmsg,
+    },
 };
 use serde_json::{Value, json};
 
@@ -49,8 +52,8 @@ pub fn send(mut stream: &UnixStream, message: &Value, sockets: &[BorrowedFd<'_>]
         if !ancillary.push(SendAncillaryMessage::ScmRights(some)) {
             return Err(io::Error::other("descriptors do not fit into a message"));
         }
-        // At least one byte goes with them.
-        sendmsg(stream, &[IoSlice::new(b".")], &mut ancillary, SendFlags::NOSIGNAL)?;
+        // At least one byte goes with them. With a limit in time the kernel does not go on by itself after a signal.
+        retry_on_intr(|| sendmsg(stream, &[IoSlice::new(b".")], &mut ancillary, SendFlags::NOSIGNAL))?;
     }
     Ok(())
 }
@@ -73,7 +76,8 @@ pub fn receive(mut stream: &UnixStream) -> io::Result<(Value, Vec<OwnedFd>)> {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0];
         let flags = RecvFlags::CMSG_CLOEXEC;
-        let received = recvmsg(stream.as_fd(), &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags)?;
+        let mut bytes = [IoSliceMut::new(&mut byte)];
+        let received = retry_on_intr(|| recvmsg(stream, &mut bytes, &mut ancillary, flags))?;
         if received.bytes == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -217,7 +221,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, thread};
+    use std::{fs, net::TcpListener, process, sync::mpsc::channel, thread};
+
+    use rustix::{process::Pid, thread::gettid};
+    use tokio::{
+        runtime::Builder,
+        signal::unix::{SignalKind, signal},
+    };
 
     use super::*;
 
@@ -255,5 +265,50 @@ mod tests {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         ours.write_all(&[0, 0, 0, 2, 0, 0, 0, 1, b'{', b'}', b'.']).unwrap();
         assert!(receive(&theirs).is_err());
+    }
+
+    /// Has a thread handle a signal that is caught.
+    #[expect(unsafe_code, reason = "`rustix` has no signals for a thread of a process")]
+    fn interrupt(thread: Pid) {
+        // SAFETY: it takes numbers, and a thread that has ended is an error.
+        unsafe {
+            libc::syscall(
+                libc::SYS_tgkill,
+                libc::c_long::from(process::id()),
+                libc::c_long::from(thread.as_raw_nonzero().get()),
+                libc::c_long::from(libc::SIGWINCH),
+            );
+        }
+    }
+
+    /// As of `killall -USR1` in the middle of an upgrade: a socket with a limit in time is not read on after a signal.
+    #[test]
+    fn a_signal_does_not_end_a_handover() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let _within = runtime.enter();
+        // One that is ignored by default, so that it is caught here alone.
+        let _caught = signal(SignalKind::window_change()).unwrap();
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_read_timeout(Some(Duration::from_secs(600))).unwrap();
+        let (told, number) = channel();
+        let receiver = thread::spawn(move || {
+            told.send(gettid()).unwrap();
+            receive(&theirs).map(drop)
+        });
+        // All but the descriptor, so that it waits for that.
+        ours.write_all(&[0, 0, 0, 2, 0, 0, 0, 1, b'{', b'}']).unwrap();
+        let reads = number.recv().unwrap();
+        let state = format!("/proc/self/task/{}/stat", reads.as_raw_nonzero());
+        let mut count = 0;
+        while count < 100 && !receiver.is_finished() {
+            // Else it may be before the call.
+            if fs::read_to_string(&state).is_ok_and(|state| state.contains(") S ")) {
+                interrupt(reads);
+                count += 1;
+            }
+            thread::yield_now();
+        }
+        drop(ours);
+        assert_eq!(receiver.join().unwrap().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }
