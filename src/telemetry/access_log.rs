@@ -29,11 +29,11 @@ const FULL: usize = 32 * 1024;
 const ROOM: Room = Room { buffers: 256, bytes: 16 * 1024 * 1024 };
 /// Time for what is left at the end of the program.
 const LAST: Duration = Duration::from_secs(2);
-/// Lines that could not be written, by whatever place.
+/// Lines that could not be written, by whatever place, and those of a worker's end that were dropped.
 static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
 static CANNOT_WRITE: Repeated = Repeated::new();
 
-/// Lines that were handed over and could not be written.
+/// Lines that were handed over and could not be written, or were dropped when their worker ended.
 pub fn unwritten() -> u64 {
     UNWRITTEN.load(Relaxed)
 }
@@ -156,14 +156,22 @@ impl WorkerLog {
         let lines = std::mem::take(&mut buffer.lines);
         let room = buffer.bytes.capacity();
         let bytes = std::mem::replace(&mut buffer.bytes, Vec::with_capacity(room.min(FULL + 4096)));
-        if self.to.load().offer(bytes) { 0 } else { lines }
+        if self.give(&self.to.load(), bytes) { 0 } else { lines }
+    }
+
+    /// Gives whether this queue, which was the log's a moment ago, has taken it, or the log's by now.
+    fn give(&self, queue: &Arc<Queue>, bytes: Vec<u8>) -> bool {
+        let Err(bytes) = queue.give(bytes) else { return true };
+        // The thread behind it may have ended since it was looked for: the log goes to another place by then.
+        let now = self.to.load();
+        !Arc::ptr_eq(queue, &now) && now.offer(bytes)
     }
 }
 
 impl Drop for WorkerLog {
     /// What ends with its worker, such as a request that is cut off, writes its line when nobody flushes any more.
     fn drop(&mut self) {
-        self.flush();
+        UNWRITTEN.fetch_add(self.flush(), Relaxed);
     }
 }
 
@@ -247,7 +255,32 @@ mod tests {
         worker.line(|out| out.extend_from_slice(b"b\n"));
         worker.line(|out| out.extend_from_slice(b"c\n"));
         assert_eq!(worker.flush(), 2);
+        // Nobody is there to count for it any more.
+        worker.line(|out| out.extend_from_slice(b"d\n"));
+        let before = unwritten();
+        drop(worker);
+        // Other tests count there, too.
+        assert!(unwritten() > before);
         drop(reader);
+    }
+
+    /// A worker finds the queue of a place, which ends before the worker offers something.
+    #[test]
+    fn lines_for_a_place_that_just_ended_reach_the_next() {
+        let folder = std::env::temp_dir().join(format!("pointsman-just-ended-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = |name: &str| Sink::File(folder.join(name));
+        let log = AccessLog::start(file("a")).unwrap();
+        let (worker, found) = (log.for_worker(), log.current.load_full());
+        log.switch(Opened::new(file("b")).unwrap());
+        let places = log.places();
+        assert!(places[0].writer.wait(Duration::from_secs(60)));
+        assert!(worker.give(&found, b"line\n".to_vec()));
+        places[1].writer.retire();
+        assert!(places[1].writer.wait(Duration::from_secs(60)));
+        assert_eq!(std::fs::read_to_string(folder.join("b")).unwrap(), "line\n");
+        assert!(!worker.give(&log.current.load_full(), b"late\n".to_vec()), "it is the log's own");
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
@@ -275,6 +308,8 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let files = ["a", "b"].map(|name| folder.join(name));
         let opened = |turn: usize| Opened::new(Sink::File(files[turn % 2].clone())).unwrap();
+        // The second is there also where the workers are done before the first switch.
+        files.iter().for_each(|file| std::fs::write(file, "").unwrap());
         let log = AccessLog::start(Sink::File(files[0].clone())).unwrap();
         let write = || -> u64 {
             let worker = log.for_worker();

@@ -12,7 +12,7 @@ use std::{
             AtomicBool, AtomicU8, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
         },
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel},
     },
     time::Duration,
 };
@@ -131,17 +131,25 @@ impl Queue {
     /// Has these bytes written, in the order in which they are offered; gives `false` where there is no room,
     /// and never waits.
     pub(super) fn offer(&self, bytes: Vec<u8>) -> bool {
+        self.give(bytes).is_ok()
+    }
+
+    /// The same; the error is the bytes, where they are not taken.
+    pub(super) fn give(&self, bytes: Vec<u8>) -> Result<(), Vec<u8>> {
         let (state, length) = (&self.state, bytes.len());
         // Before the look at its life. The thread that ends does the two the other way round, so that either this finds it
         // over, or it waits for what is offered here: nothing is taken and then lost.
         let before = state.waiting.fetch_add(length, SeqCst);
         let has_room = before == 0 || before.saturating_add(length) <= state.most;
         let is_open = state.life.load(SeqCst) != OVER;
-        let is_taken = is_open && has_room && self.sender.try_send(Message::Lines(bytes)).is_ok();
-        if !is_taken {
+        let given = match is_open && has_room {
+            true => self.sender.try_send(Message::Lines(bytes)).map_err(lines_of),
+            false => Err(bytes),
+        };
+        if given.is_err() {
             state.waiting.fetch_sub(length, Relaxed);
         }
-        is_taken
+        given
     }
 
     /// Wakes the thread. Where the queue is full it is awake.
@@ -177,6 +185,15 @@ impl State {
             }
             self.waiting.fetch_sub(bytes.len(), Relaxed);
         }
+    }
+}
+
+/// What was not sent.
+fn lines_of(error: TrySendError<Message>) -> Vec<u8> {
+    let (TrySendError::Full(message) | TrySendError::Disconnected(message)) = error;
+    match message {
+        Message::Lines(bytes) => bytes,
+        Message::Look => Vec::new(),
     }
 }
 
