@@ -81,8 +81,6 @@ pub fn empty(worker: &Rc<Worker>, listener: ListenerId, socket: &AsyncFd<OwnedFd
 
 /// Of all listeners and workers.
 static REFUSED: Repeated = Repeated::new();
-/// The same, for connections beyond what a listener may have.
-static FULL: Repeated = Repeated::new();
 
 const ACCEPTS_PER_TURN: usize = 32;
 /// After running out of descriptors, say: nothing is gained by trying at once.
@@ -130,7 +128,7 @@ fn take(
     };
     if !listener.shared.enter(&listener.conf) {
         listener.shared.refused.fetch_add(1, Relaxed);
-        if let Some(times) = FULL.count(Moment::now()) {
+        if let Some(times) = listener.shared.full.count(Moment::now()) {
             let (listener, most) = (&listener.conf.name, listener.conf.max_connections);
             tracing::warn!(%listener, most, times, "a new connection was closed: the listener is at `max_connections`");
         }

@@ -23,6 +23,7 @@ use crate::{
     telemetry::{
         metrics::{NO_NAME, NameId, RouteSeries, WorkerSeries},
         recent_errors::RecentErrors,
+        repeated::Repeated,
     },
     upstream::{BackendCounters, queue::Queue, sessions::Sessions},
     writeback::journals::Journals,
@@ -108,6 +109,8 @@ pub struct ListenerShared {
     pub accepted: AtomicU64,
     /// Connections refused: over a limit, or by `allow` and `deny`.
     pub refused: AtomicU64,
+    /// Lines of the log about connections beyond `max_connections`, which name the listener.
+    pub full: Repeated,
     /// Connections that were ended with a 400, since plain HTTP came where TLS begins.
     pub plain_http: AtomicU64,
     /// Handshakes of TLS that succeeded.

@@ -117,6 +117,23 @@ fn connections_beyond_the_limit_are_closed_and_places_become_free() {
     });
 }
 
+/// The line of one stood for the other's, too, whatever it is named.
+#[test]
+fn each_listener_that_is_full_has_its_line() {
+    let origin = Origin::named("a");
+    let more = "[[listener]]\nname = \"other\"\naddress = \"127.0.0.1:0\"\nmax_connections = 1\n";
+    let proxy = Proxy::start(&config_of(&[origin.address().to_string()], "max_connections = 1", more));
+    let listeners = ["web", "other"];
+    let mut held = listeners.map(|name| Client::connect(proxy.address(name)));
+    held.iter_mut().for_each(|client| assert_eq!(client.get("/").status, 200));
+    // Within one second, if the machine is not slow.
+    let _refused = listeners.map(|name| Client::connect(proxy.address(name)));
+    for name in listeners.map(|name| format!("\"listener\":\"{name}\"")) {
+        let is_its = |line: &str| line.contains("is at `max_connections`") && line.contains(&name);
+        eventually(&name, || proxy.log().iter().any(|line| is_its(line)));
+    }
+}
+
 #[test]
 fn one_address_has_its_share_and_denied_ones_have_none() {
     let (_origin, proxy) = limited("max_connections_per_address = 2");
