@@ -5,6 +5,7 @@ use std::{fs, io, os::unix::fs::FileTypeExt, path::Path};
 use crate::config::{
     Config, Step,
     listen::{ListenAddress, ListenerConf},
+    peers,
 };
 
 /// Whose the address is.
@@ -12,6 +13,8 @@ use crate::config::{
 pub enum Whose {
     /// That of the listener with this index.
     Listener(usize),
+    /// `[cluster.peers] listen`, which is that of a listener that is not in the file.
+    Peers,
     /// `[admin] address`.
     Admin,
     /// `[admin.metrics] address`.
@@ -35,7 +38,11 @@ impl Unbound {
     /// What a listener met.
     pub(super) fn of_listener(index: usize, name: &str, address: &ListenAddress, error: &io::Error) -> Self {
         let hint = hint(error, address).map(str::to_owned);
-        Self::new(Whose::Listener(index), &format!("listener `{name}`"), (address, error), hint)
+        let (whose, name) = match name {
+            peers::NAME => (Whose::Peers, format!("`{name}`")),
+            _ => (Whose::Listener(index), format!("listener `{name}`")),
+        };
+        Self::new(whose, &name, (address, error), hint)
     }
 
     /// What the admin endpoint met.
@@ -76,6 +83,7 @@ impl Unbound {
     pub fn steps(&self) -> Vec<Step<'static>> {
         match self.whose {
             Whose::Listener(index) => vec![Step::Key("listener"), Step::Index(index), Step::Key("address")],
+            Whose::Peers => vec![Step::Key("cluster"), Step::Key("peers"), Step::Key("listen")],
             Whose::Admin => vec![Step::Key("admin"), Step::Key("address")],
             Whose::Metrics => vec![Step::Key("admin"), Step::Key("metrics"), Step::Key("address")],
         }
@@ -86,7 +94,7 @@ impl Unbound {
 fn holder(whose: Whose, taken: &ListenAddress, before: &Config) -> Option<String> {
     let is_there = |listener: &&ListenerConf| listener.addresses().any(|address| address.overlaps(taken));
     let listener = before.listener.iter().find(is_there);
-    if let Some(listener) = listener.filter(|_| !matches!(whose, Whose::Listener(_))) {
+    if let Some(listener) = listener.filter(|_| !matches!(whose, Whose::Listener(_) | Whose::Peers)) {
         return Some(format!("the listener `{}`", listener.name));
     }
     let admin = before.admin.as_ref()?;
@@ -158,6 +166,19 @@ mod tests {
         // Listeners share: it must be another's.
         assert!(of_listener("127.0.0.1:80").contains("another program"));
         assert!(of_admin(Whose::Admin, &tcp("127.0.0.1:83")).contains("another program"));
+    }
+
+    /// Its listener has a number of its own, and there is none of that in the file.
+    #[test]
+    fn the_address_for_peers_is_where_the_file_has_it() {
+        let taken = io::Error::from(io::ErrorKind::AddrInUse);
+        let failure = |address: &str| Unbound::of_listener(1, peers::NAME, &tcp(address), &taken);
+        let there = failure("127.0.0.1:90");
+        assert_eq!(there.steps(), ["cluster", "peers", "listen"].map(Step::Key));
+        assert!(there.message.starts_with("`[cluster.peers]`: cannot listen on "), "{}", there.message);
+        // It shares as all listeners do.
+        let hint = failure("127.0.0.1:80").beside(&config()).hint;
+        assert!(hint.is_some_and(|hint| hint.contains("another program")));
     }
 
     #[test]
