@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How often it is looked whether it has ended.
 const LOOK: Duration = Duration::from_millis(10);
 /// How long it is looked for the end of one that closed its connection: that closes a moment before it can be waited for.
-const CLOSED: Duration = Duration::from_millis(500);
+pub(super) const CLOSED: Duration = Duration::from_millis(500);
 
 /// The next program, where there is one. Shared by the thread that proves it and the control loop.
 #[derive(Debug, Default)]

@@ -22,8 +22,15 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 pub use super::origin::Origin;
-use super::{answers::Answers, engine::Engine, handover_state, sessions, successor::Successor, waiting};
+use super::{
+    answers::Answers,
+    engine::Engine,
+    handover_state, sessions,
+    successor::{CLOSED, Successor},
+    waiting,
+};
 use crate::{
+    cluster::node::handle::LEAVING,
     listen::{
         admin_sockets::Held,
         bind::{Bound, Owner},
@@ -41,7 +48,10 @@ pub const LONGEST: Duration = PATIENCE
     .saturating_add(PROOF)
     .saturating_add(SETTLED)
     .saturating_add(sessions::LONGEST)
-    .saturating_add(ROLE);
+    .saturating_add(LEAVING)
+    .saturating_add(ROLE)
+    // Once at most: after the first it has failed.
+    .saturating_add(CLOSED);
 
 /// How long the next program may take until it serves, from when it is started.
 const PATIENCE: Duration = Duration::from_secs(60);

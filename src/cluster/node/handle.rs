@@ -22,7 +22,7 @@ use crate::cluster::{
 };
 
 /// How long the node may take to leave: what it does then takes milliseconds.
-const LEAVING: Duration = Duration::from_secs(2);
+pub const LEAVING: Duration = Duration::from_secs(2);
 
 /// How long a program of `on_change` is waited for at the end.
 const TOLD: Duration = Duration::from_secs(15);
