@@ -185,11 +185,22 @@ impl ReadyPipe {
 
     /// Says why this program does not serve.
     pub fn refuse(&self, why: &str) {
+        let end = why.floor_char_boundary(LONGEST_REASON);
+        let why = match why.get(..end) {
+            Some(begin) if end < why.len() => format!("{begin} … (the rest is in its own lines of the log)"),
+            Some(_) | None => why.to_owned(),
+        };
         let line = json!({"error": why});
         // Without this it learns it from the end of the connection.
         let _ = (&self.0).write_all(format!("{line}\n").as_bytes());
     }
 }
+
+/// Bytes of an answer to the program before, so that a broken one cannot fill its memory: the longest says why it does not
+/// serve.
+pub const LONGEST_ANSWER: usize = 64 * 1024;
+/// Bytes of a reason, each of which may be six of an answer (`\u001b`). One that is too long would be refused as a whole.
+const LONGEST_REASON: usize = LONGEST_ANSWER / 8;
 
 /// What the program before asks once this one serves: whether its workers do, too. The answer is `{"workers":true}`.
 pub const ASK_WORKERS: &[u8] = b"{\"ask\":\"workers\"}\n";
@@ -265,6 +276,19 @@ mod tests {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         ours.write_all(&[0, 0, 0, 2, 0, 0, 0, 1, b'{', b'}', b'.']).unwrap();
         assert!(receive(&theirs).is_err());
+    }
+
+    #[test]
+    fn the_longest_reason_comes_through() {
+        for character in ["\u{1b}", "ü", "\u{1f600}"] {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            ReadyPipe(theirs).refuse(&format!("port taken{}", character.repeat(LONGEST_ANSWER)));
+            let answer = io::read_to_string(&ours).unwrap();
+            assert!(answer.ends_with('\n') && answer.len() <= LONGEST_ANSWER, "{}", answer.len());
+            let answer: Value = serde_json::from_str(&answer).unwrap();
+            let error = answer["error"].as_str().unwrap();
+            assert!(error.starts_with(&format!("port taken{character}")) && error.contains("the rest is in"));
+        }
     }
 
     /// Has a thread handle a signal that is caught.

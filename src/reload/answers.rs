@@ -6,8 +6,7 @@ use std::{
     time::Instant,
 };
 
-/// Bytes of an answer, so that a broken program cannot fill memory: the longest says why it does not serve.
-const MOST: u64 = 64 * 1024;
+use crate::listen::handover::LONGEST_ANSWER;
 
 /// The lines that come over a connection.
 #[derive(Debug)]
@@ -24,7 +23,7 @@ impl<'a> Answers<'a> {
     pub(super) fn next(&mut self, end: Instant) -> io::Result<Option<String>> {
         self.0.get_mut().end = end;
         let mut line = String::new();
-        let mut some = self.0.by_ref().take(MOST);
+        let mut some = self.0.by_ref().take(LONGEST_ANSWER as u64);
         let count = some.read_line(&mut line)?;
         if some.limit() == 0 && !line.ends_with('\n') {
             return Err(io::Error::new(ErrorKind::InvalidData, "its answer is too long"));
