@@ -29,7 +29,7 @@ use crate::{
         conf::UpstreamProtocol,
         forward::forward,
         forward_request::{ClientPart, ForwardRequest},
-        request_head::UpstreamHead,
+        request_head::{Settled, UpstreamHead},
         upload::Upload,
     },
     websocket::Key,
@@ -113,7 +113,7 @@ pub(super) fn ask<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> impl Future<Output = Result<Answer>> {
-    ask_with(context, (plan, None, false), exchange, client)
+    ask_with(context, (plan, None, None), exchange, client)
 }
 
 /// The same of a request whose body is here already.
@@ -124,26 +124,27 @@ pub(super) fn ask_whole<D: Downstream>(
     client: &mut D,
 ) -> impl Future<Output = Result<Answer>> {
     let (plan, upload) = body.onward(plan);
-    ask_with(context, (plan, Some(upload), false), exchange, client)
+    ask_with(context, (plan, Some(upload), None), exchange, client)
 }
 
-/// The same of a request whose body may be here already, and that may have been let in before: no limit on what clients send
-/// is about it then.
+/// The same of a request whose body may be here already, and that may have been let in before, edited as its route of then had
+/// it: no limit on what clients send is about it then, and what that route had settled is.
 pub(super) async fn ask_with<D: Downstream>(
     context: &RouteContext<'_>,
-    (plan, whole, is_let_in): (RequestPlan, Option<Box<Upload>>, bool),
+    (plan, whole, let_in): (RequestPlan, Option<Box<Upload>>, Option<Settled>),
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<Answer> {
     let RouteContext { route, worker_upstream, .. } = *context;
-    let (plan, whole) = match route.buffer > 0 && plan.has_body && whole.is_none() && !is_let_in {
+    let (plan, whole) = match route.buffer > 0 && plan.has_body && whole.is_none() && let_in.is_none() {
         true => boxed::pin(|| gathered(context, plan, exchange, client)).await?,
         false => (plan, whole),
     };
-    let limit = if is_let_in { 0 } else { context.body_limit() };
+    let limit = if let_in.is_some() { 0 } else { context.body_limit() };
     let conf = &worker_upstream.upstream.conf;
     let expects_continue = whole.is_none() && plan.has_body && expects_continue(exchange);
-    let head = upstream_head(route, &conf.name, plan, expects_continue, exchange);
+    let settled = let_in.unwrap_or(route.settled_forwarding);
+    let head = UpstreamHead { settled, ..upstream_head(route, &conf.name, plan, expects_continue, exchange) };
     let replay = usize::try_from(conf.retry.replay_bytes.0).unwrap_or(usize::MAX);
     let sticky = affinity::sticky(&worker_upstream.upstream, exchange);
     let key = affinity::key(&worker_upstream.upstream, exchange);
@@ -178,6 +179,8 @@ pub(super) async fn ask_with<D: Downstream>(
             // A peer would make another request of it.
             let is_of_connection = || context.route.rewrite.as_ref().is_some_and(Rewrite::is_of_connection);
             let may_relay = conf.relay
+                // It goes by what its own route settles.
+                && settled == route.settled_forwarding
                 && !plan.is_upgrade
                 && !request.is_interim_sent
                 && !request.upload.is_begun()

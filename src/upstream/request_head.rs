@@ -52,11 +52,22 @@ impl Settled {
         Self(names.fold(0, |bits, name| bits | Self::bit(Known::of(name.as_bytes()))))
     }
 
+    /// The same, as it is kept with a write ([`Self::of_bits`]).
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Those that were kept so.
+    pub fn of_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
     /// Whether this field is the route's.
     pub fn has(self, known: Known) -> bool {
         self.0 & Self::bit(known) != 0
     }
 
+    /// Writes keep them: a bit means the same for ever.
     fn bit(known: Known) -> u8 {
         match known {
             Known::Forwarded => 1,

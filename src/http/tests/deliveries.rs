@@ -5,7 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::stage::{Act, Stage, run};
-use crate::{fields::Fields, http::writeback::deliver::send, writeback::journal::Write};
+use crate::{
+    fields::Fields, http::writeback::deliver::send, upstream::request_head::Settled,
+    writeback::journal::Write,
+};
 
 const ROUTE: &str = "[[route]]\nname = \"all\"\nupstream = \"app\"\n";
 const DONE: &[u8] = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n";
@@ -37,6 +40,7 @@ fn write(length: usize) -> Write {
         body: vec![b'x'; length].into(),
         accepted: 0,
         writer: String::new(),
+        settled: 0,
     }
 }
 
@@ -120,6 +124,34 @@ fn limits_on_clients_are_none_on_deliveries() {
             assert!(deliver(&stage, 5000).await, "{limit}");
             assert!(stage.backend.requests.borrow()[0].ends_with("xxx"), "{limit}");
             stage.assert_all_is_given_back("a delivery beyond a limit").await;
+        });
+    }
+}
+
+/// Else a backend that sends to https whatever does not say that it came so would answer 301, and that counts as taken.
+#[test]
+fn a_delivery_goes_by_the_edits_of_its_acceptance() {
+    const NAMES: [&str; 4] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id"];
+    let edited = format!("{ROUTE}request_headers = {{ remove = {NAMES:?} }}\n");
+    let all = Settled::of(NAMES.into_iter());
+    for (route, then, expected) in [
+        (&*edited, Settled::default(), &NAMES[..]),
+        (ROUTE, all, &[][..]),
+        (&*edited, all, &[][..]),
+        (ROUTE, Settled::of(["x-forwarded-for"].into_iter()), &NAMES[1..]),
+    ] {
+        run(async || {
+            let stage = Stage::new("", route, &[Act::Send(DONE)]);
+            let write = Write { settled: then.bits(), ..write(5) };
+            let (status, rest) = send(&stage.worker, &write).await.unwrap();
+            assert_eq!((status, rest.discard().await), (201, true));
+            let requests = stage.backend.requests.borrow();
+            let is_there =
+                |name: &&&str| requests[0].lines().any(|line| line.starts_with(&format!("{name}:")));
+            let there: Vec<&str> = NAMES.iter().filter(is_there).copied().collect();
+            assert_eq!(there, expected, "{route}: {}", requests[0]);
+            let id = requests[0].lines().find_map(|line| line.strip_prefix("x-request-id:"));
+            assert!(id.is_none_or(|id| !id.trim().is_empty()), "{}", requests[0]);
         });
     }
 }

@@ -33,7 +33,7 @@ use crate::{
     route::rewrite::Rewrite,
     runtime::{Action, Worker, snapshot::choose},
     telemetry::clock,
-    upstream::{UpstreamResponse, response::BodyLength},
+    upstream::{UpstreamResponse, request_head::Settled, response::BodyLength},
     writeback::{
         journal::{Delivery, Journal, Write},
         journals::Journals,
@@ -241,7 +241,9 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
     let mut nobody = Detached::with(write.body.clone());
     let most = longest(&context, length);
     let end = Moment::now().plus(most);
-    let asked = proxy::ask_with(&context, (plan, None, true), exchange, &mut nobody);
+    // The edits are those of then, whatever the route sets or removes now.
+    let let_in = Some(Settled::of_bits(write.settled));
+    let asked = proxy::ask_with(&context, (plan, None, let_in), exchange, &mut nobody);
     let too_slow = |_| ProxyError::because(Kind::ResponseTimeout, "it took the write too slowly");
     let response = tokio::time::timeout(most, asked).await.map_err(too_slow)??.response;
     if let Some(cache) = &route.cache {

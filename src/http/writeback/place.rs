@@ -47,6 +47,7 @@ pub(super) fn write_of(route: &Route, exchange: &Exchange) -> Write {
         scheme: exchange.scheme().to_owned(),
         fields: fields_for_later(exchange, route.settled_forwarding),
         writer: exchange.facts.client_text().to_owned(),
+        settled: route.settled_forwarding.bits(),
         ..Write::default()
     }
 }
@@ -100,6 +101,10 @@ fn read_path(exchange: &mut Exchange, write: &Write, paths: &PathsConf) -> Resul
 pub(super) fn exchange_of(worker: &Rc<Worker>, write: &Write, paths: &PathsConf) -> Result<Box<Exchange>> {
     let mut exchange = worker.take_exchange();
     restore(&mut exchange, write, paths)?;
+    if exchange.facts.id.is_empty() {
+        // Its route had removed it, and the log and traces have one all the same.
+        worker.write_id(&mut exchange.facts.id);
+    }
     Ok(exchange)
 }
 

@@ -36,6 +36,9 @@ pub struct Write {
     pub accepted: u64,
     /// The address of the client that wrote it; empty where a version before did not keep it.
     pub writer: String,
+    /// Which of the fields that are written anew for each hop its route of then had set or removed, as bits of
+    /// `upstream::request_head::Settled`; 0 where a version before did not keep it, and edited none.
+    pub settled: u8,
 }
 
 impl Write {
@@ -82,15 +85,19 @@ impl Payload {
     pub(super) fn read(payload: &[u8]) -> Option<Self> {
         let mut reader = Reader(payload);
         match reader.take(1)? {
-            [WRITE] => Some(Self::Write(Box::new(entry(&mut reader, false)?))),
-            [WRITE_OF] => Some(Self::Write(Box::new(entry(&mut reader, true)?))),
+            [WRITE] => Some(Self::Write(Box::new(entry(&mut reader, false, 0)?))),
+            [WRITE_OF] => Some(Self::Write(Box::new(entry(&mut reader, true, 0)?))),
+            [WRITE_SETTLED] => {
+                let [settled] = reader.take(1)? else { return None };
+                Some(Self::Write(Box::new(entry(&mut reader, true, *settled)?)))
+            }
             [COMPLETED] => Some(Self::Completed(Id(reader.number()?), reader.0.into())),
             _ => None,
         }
     }
 }
 
-fn entry(reader: &mut Reader<'_>, has_writer: bool) -> Option<Entry> {
+fn entry(reader: &mut Reader<'_>, has_writer: bool, settled: u8) -> Option<Entry> {
     Some(Entry {
         id: Id(reader.number()?),
         write: Write {
@@ -105,6 +112,7 @@ fn entry(reader: &mut Reader<'_>, has_writer: bool) -> Option<Entry> {
             scheme: reader.text()?,
             fields: fields(reader)?,
             body: Bytes::copy_from_slice(reader.0),
+            settled,
         },
     })
 }
@@ -120,7 +128,11 @@ fn fields(reader: &mut Reader<'_>) -> Option<Fields> {
 
 /// Writes the payload of a write.
 pub(super) fn write_entry(id: Id, write: &Write, out: &mut Vec<u8>) {
-    out.push(WRITE_OF);
+    // As versions before have it, wherever they would deliver it as it is meant.
+    match write.settled {
+        0 => out.push(WRITE_OF),
+        settled => out.extend_from_slice(&[WRITE_SETTLED, settled]),
+    }
     out.extend_from_slice(&id.0.to_le_bytes());
     out.extend_from_slice(&write.accepted.to_le_bytes());
     let text = |text: &[u8], out: &mut Vec<u8>| {
@@ -157,6 +169,8 @@ fn put_length(length: usize, out: &mut Vec<u8>) {
 const WRITE: u8 = 1;
 const COMPLETED: u8 = 2;
 const WRITE_OF: u8 = 3;
+/// The same, of which its route had settled something.
+const WRITE_SETTLED: u8 = 4;
 
 struct Reader<'a>(&'a [u8]);
 
@@ -205,6 +219,20 @@ mod tests {
             body: Bytes::from_static(b"\0body"),
             accepted: 1_700_000_000,
             writer: "192.0.2.1".into(),
+            settled: 0,
+        }
+    }
+
+    #[test]
+    fn what_its_route_had_settled_comes_back_with_a_write() {
+        for (settled, kind) in [(0, WRITE_OF), (9, WRITE_SETTLED)] {
+            let (write, mut bytes) = (Write { settled, ..sample() }, Vec::new());
+            write_entry(Id(9), &write, &mut bytes);
+            assert_eq!(bytes[0], kind, "others are as versions before read them");
+            let Some(Payload::Write(entry)) = Payload::read(&bytes) else { panic!("not a write") };
+            assert_eq!(format!("{:?}", entry.write), format!("{write:?}"));
+            let head = bytes.len() - write.body.len();
+            assert!((0..head).all(|length| Payload::read(&bytes[..length]).is_none()));
         }
     }
 

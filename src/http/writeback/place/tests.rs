@@ -108,7 +108,9 @@ fn what_a_route_says_of_the_client_is_kept() {
     for from in ["192.0.2.1", "10.0.0.1"] {
         let (exchange, route) = received(&snapshot, (from, None), "/a", &[("forwarded", "host=c")]);
         let mut later = Exchange::default();
-        restore(&mut later, &write_of(route, &exchange), &PathsConf::default()).unwrap();
+        let write = write_of(route, &exchange);
+        assert_eq!(write.settled, route.settled_forwarding.bits());
+        restore(&mut later, &write, &PathsConf::default()).unwrap();
         for (name, value) in own {
             assert_eq!(later.request.fields.get(name), Some(value.as_bytes()), "{from}: {name}");
         }
