@@ -38,7 +38,8 @@ pub struct UpstreamHead<'a> {
     /// What its route says itself of what follows.
     pub settled: Settled,
     /// What is said to a peer that is asked in the place of a backend. It acts as this node would: it is told what was
-    /// received of where the request comes from, as it was received, and this is the rest.
+    /// received of where the request comes from, as it was received and as far as the client is believed or the route has
+    /// settled it, and this is the rest.
     pub mark: Option<&'a str>,
 }
 
@@ -139,12 +140,14 @@ impl UpstreamHead<'_> {
 
     /// Writes the fields that go on as they came.
     pub fn write_fields(&self, exchange: &Exchange, writer: &mut impl HeadWriter) {
-        let (is_for_peer, settled) = (self.mark.is_some(), self.settled);
+        let (is_for_peer, settled, is_trusted) =
+            (self.mark.is_some(), self.settled, exchange.facts.is_trusted());
         writer.fields(&exchange.request.fields, |known| match known {
             Known::Forwarded | Known::XForwardedFor | Known::XForwardedProto | Known::XForwardedHost
                 if is_for_peer =>
             {
-                true
+                // What a client is not believed is of no use to it, and would get by where its route is another one.
+                is_trusted || settled.has(known)
             }
             Known::Forwarded
             | Known::XForwardedFor
@@ -157,7 +160,7 @@ impl UpstreamHead<'_> {
             }
             known if is_for_this_hop(known) => false,
             Known::Via | Known::XForwardedProto | Known::XForwardedHost => false,
-            Known::Forwarded => exchange.facts.is_trusted() && !self.forwarded,
+            Known::Forwarded => is_trusted && !self.forwarded,
             // The backend's parent is the attempt's span.
             Known::Traceparent => exchange.facts.trace.is_none(),
             // Each hop has a key of its own.
@@ -386,5 +389,50 @@ impl HeadWriter for Http1Writer<'_> {
     #[inline]
     fn end(&mut self) {
         self.0.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::{exchange::Peer, moment::Moment};
+
+    const NAMES: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+
+    /// Which of these fields a peer is told, of a request that has them all.
+    fn told(is_trusted: bool, settled: Settled) -> Vec<&'static str> {
+        let mut exchange = Exchange::default();
+        exchange.reset(&Rc::new(Peer { is_trusted, ..Peer::default() }), Moment(1));
+        NAMES.iter().for_each(|name| exchange.request.fields.push(name, b"theirs"));
+        let head = UpstreamHead {
+            framing: Framing::None,
+            host: None,
+            backend_host: None,
+            default_host: "a",
+            target: None,
+            is_upgrade: false,
+            websocket: None,
+            expects_continue: false,
+            forwarded: false,
+            settled,
+            mark: Some("m"),
+        };
+        let mut out = Vec::new();
+        head.write_http1(&exchange, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let is_told = |name: &&str| text.contains(&format!("\r\n{name}: theirs\r\n"));
+        NAMES.into_iter().filter(is_told).collect()
+    }
+
+    /// Else what a client made up would reach a backend where the peer's route sets or removes it, and this node's does not.
+    #[test]
+    fn a_peer_is_told_only_what_is_believed_or_settled() {
+        assert_eq!(told(true, Settled::default()), NAMES);
+        assert_eq!(told(false, Settled::default()), Vec::<&str>::new());
+        for name in NAMES {
+            assert_eq!(told(false, Settled::of([name].into_iter())), [name]);
+        }
     }
 }
