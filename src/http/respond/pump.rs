@@ -62,14 +62,7 @@ pub(in crate::http) trait Sink {
 
 /// Brings a body to its end. When one of a backend breaks off, health and metrics record how.
 pub(in crate::http) async fn pump<S: Sink>(source: Source, patience: Patience, sink: &mut S) -> Result<()> {
-    let mut pump = Pump {
-        source: Some(source),
-        buffer: Buffer::default(),
-        is_ended: false,
-        is_quiet: false,
-        is_resting: false,
-        stall: Stall::new(patience),
-    };
+    let mut pump = Pump::new(source, patience);
     let result = poll_fn(|cx| pump.poll(cx, sink)).await;
     if let (Err(error), Some(source)) = (&result, &mut pump.source)
         && let Some(response) = source.upstream()
@@ -104,13 +97,27 @@ struct Pump {
     is_quiet: bool,
     /// It has ended, and what is read is a body that it stands for.
     is_resting: bool,
+    /// All of it went out, and what becomes of the client is no part of it any more: whoever has it may leave.
+    is_out: bool,
     stall: Stall,
 }
 
 impl Pump {
+    fn new(source: Source, patience: Patience) -> Self {
+        Self {
+            source: Some(source),
+            buffer: Buffer::default(),
+            is_ended: false,
+            is_quiet: false,
+            is_resting: false,
+            is_out: false,
+            stall: Stall::new(patience),
+        }
+    }
+
     fn poll<S: Sink>(&mut self, cx: &mut Context<'_>, sink: &mut S) -> Poll<Result<()>> {
         let side = self.advance(cx, sink)?;
-        if self.is_ended && self.source.is_none() && sink.poll_flush(cx)?.is_ready() {
+        if self.is_ended && self.source.is_none() && self.is_out(cx, sink)? {
             return Poll::Ready(Ok(()));
         }
         // Both bodies may be under way, and either of them is progress.
@@ -200,6 +207,12 @@ impl Pump {
         Ok(Side::Client)
     }
 
+    /// Whether all that was ended is out; from then on the sink is not asked again.
+    fn is_out<S: Sink>(&mut self, cx: &mut Context<'_>, sink: &mut S) -> Result<bool> {
+        self.is_out = self.is_out || sink.poll_flush(cx)?.is_ready();
+        Ok(self.is_out)
+    }
+
     /// Whether more is to come of a body that this one stands for. Whatever becomes of that, the client has its response.
     fn reads_rest<S: Sink>(&mut self, cx: &mut Context<'_>, sink: &mut S) -> Result<bool> {
         match self.source.as_mut().map_or(Poll::Ready(true), |source| source.poll_rest(cx)) {
@@ -211,7 +224,7 @@ impl Pump {
             Poll::Pending => {
                 self.stall.hurry(REST);
                 let _ = self.idle(cx, sink);
-                let _ = sink.poll_flush(cx)?;
+                self.is_out(cx, sink)?;
                 Ok(true)
             }
         }
@@ -265,5 +278,69 @@ impl<D: Downstream> Sink for ClientSink<'_, D> {
 
     fn deadline(&self) -> &Deadline {
         self.client.deadline()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        cache::{
+            fill::{Bounds, Fills, Mark},
+            key::{Key, KeySettings},
+        },
+        http::respond::source::Part,
+    };
+
+    /// A client that leaves as soon as it has all.
+    struct Leaving {
+        flushes: u32,
+        deadline: Deadline,
+    }
+
+    impl Sink for Leaving {
+        fn poll_data(&mut self, _: &mut Context<'_>, buffer: &mut Buffer) -> Poll<Result<()>> {
+            *buffer = Buffer::default();
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
+            self.flushes += 1;
+            Poll::Ready(if self.flushes == 1 { Ok(()) } else { Err(Kind::ClientGone.into()) })
+        }
+
+        fn sent(&self) -> u64 {
+            0
+        }
+
+        fn deadline(&self) -> &Deadline {
+            &self.deadline
+        }
+    }
+
+    /// Else it would be logged as gone, though it has its page whole. A stream of HTTP/2 that is over takes nothing any more.
+    #[test]
+    fn who_has_all_may_leave_before_the_rest_is_read() {
+        let fills = Fills::new(Bounds { max_object: 1 << 20, held: 8 << 20 });
+        let key = Key::of("http", "a", None, "/", &Fields::default(), &KeySettings::default());
+        let (_fetch, reader) = fills.begin_alone(&key, Mark::default());
+        let rest = Source::Fill(Part::whole(None), reader).behind(Bytes::from_static(b"page"));
+        let backend = Duration::from_secs(30);
+        let patience = Patience { backend, client: None, min_rate: 0, holds_place: false, end: None };
+        let mut pump = Pump::new(rest, patience);
+        let mut sink = Leaving { flushes: 0, deadline: Deadline::new() };
+        let mut cx = Context::from_waker(Waker::noop());
+        // No timer runs here: the rest is waited for without end.
+        for _ in 0..3 {
+            assert!(pump.poll(&mut cx, &mut sink).is_pending());
+            assert!(pump.is_resting);
+        }
+        pump.source = None;
+        assert!(matches!(pump.poll(&mut cx, &mut sink), Poll::Ready(Ok(()))));
+        assert_eq!(sink.flushes, 1, "it is asked no more once it has all");
     }
 }
