@@ -207,6 +207,11 @@ impl Pump {
         Ok(Side::Client)
     }
 
+    /// Whether the backend has the whole request, or there is none.
+    fn is_uploaded(&mut self) -> bool {
+        self.source.as_mut().and_then(Source::upstream).is_none_or(|response| response.is_uploaded())
+    }
+
     /// Whether all that was ended is out; from then on the sink is not asked again.
     fn is_out<S: Sink>(&mut self, cx: &mut Context<'_>, sink: &mut S) -> Result<bool> {
         self.is_out = self.is_out || sink.poll_flush(cx)?.is_ready();
@@ -223,8 +228,13 @@ impl Pump {
             }
             Poll::Pending => {
                 self.stall.hurry(REST);
-                let _ = self.idle(cx, sink);
+                // What the client was to send of its request does not come then, and the backend may wait for it.
+                let is_in_vain = self.idle(cx, sink).is_err() && !self.is_uploaded();
                 self.is_out(cx, sink)?;
+                if is_in_vain {
+                    self.source = None;
+                    return Ok(false);
+                }
                 Ok(true)
             }
         }

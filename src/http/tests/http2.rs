@@ -1,6 +1,6 @@
 //! The kinds of response over HTTP/2: the same responses, in frames.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use bytes::Bytes;
 use h2::client;
@@ -106,4 +106,37 @@ fn a_preface_behind_anything_else_is_refused() {
             assert!(answer.contains("HTTP/1.1 400 "), "{before:?}: {answer}");
         }
     });
+}
+
+/// Nobody sends the rest of the request then, and what its backend still sends is no reason to keep that.
+#[test]
+fn stream_that_breaks_off_behind_its_page_frees_its_backend() {
+    let page = std::env::temp_dir().join(format!("pointsman-broken-off-{}.txt", std::process::id()));
+    std::fs::write(&page, "hello").unwrap();
+    run(async || {
+        let pages = format!("intercept_errors = true\nerror_pages = {{ 4xx = \"{}\" }}\n", page.display());
+        let route = format!("[[route]]\nname = \"all\"\nupstream = \"app\"\n{pages}");
+        let stage = Stage::new("", &route, &[]);
+        stage.answer_early(b"HTTP/1.1 404 No\r\nContent-Length: 4\r\n\r\nwh", Duration::ZERO);
+        let (client, connection) = stage.connect();
+        tokio::task::spawn_local(serve(connection));
+        let (mut send, driver) = client::handshake(client).await.unwrap();
+        tokio::task::spawn_local(driver);
+        let request = http::Request::post("http://a.test/").body(()).unwrap();
+        let (response, mut body) = send.send_request(request, false).unwrap();
+        let (head, mut incoming) = response.await.unwrap().into_parts();
+        assert_eq!(head.status, 404);
+        assert_eq!(incoming.data().await.unwrap().unwrap(), "hello");
+        let begun = tokio::time::Instant::now();
+        body.send_reset(h2::Reason::CANCEL);
+        let snapshot = stage.worker.snapshot();
+        let in_flight = &snapshot.shared.upstreams[0].backends[0].shared.in_flight.0;
+        while in_flight.load(SeqCst) > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+        drop((send, body, incoming));
+        stage.assert_all_is_given_back("a request that broke off behind a page").await;
+    });
+    let _ = std::fs::remove_file(page);
 }
