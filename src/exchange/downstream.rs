@@ -45,6 +45,11 @@ pub trait Downstream: Waiter {
     /// Has the connection end behind this response: the client is to make another for what it asks for next.
     fn end_connection(&mut self);
 
+    /// Whether the connection ends behind this response, so that it lasts as long as that does.
+    fn ends_connection(&self) -> bool {
+        false
+    }
+
     /// The place for a backend connection that is this client connection's alone; `None` where there was none yet, and
     /// where requests have no connection of their own (HTTP/2, whose streams may be many clients').
     fn bound(&self) -> Option<&BoundConnection> {

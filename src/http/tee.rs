@@ -99,6 +99,10 @@ impl<D: Downstream> Downstream for Tee<'_, D> {
         self.client.end_connection();
     }
 
+    fn ends_connection(&self) -> bool {
+        self.client.ends_connection()
+    }
+
     fn bound(&self) -> Option<&BoundConnection> {
         self.client.bound()
     }

@@ -94,6 +94,11 @@ impl Reader {
         Poll::Ready(outcome)
     }
 
+    /// Whether what is read is fetched to its end also where nobody reads it.
+    pub fn goes_on_unread(&self) -> bool {
+        self.fill.state().goes_on_unread()
+    }
+
     /// How far the body had come when this one last had to wait for it, which may be for what comes much later.
     pub fn come(&self) -> u64 {
         self.come

@@ -105,8 +105,8 @@ impl Source {
     pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let fills = &self.fill.fills;
         let mut state = self.fill.state();
-        let is_open = matches!(&state.phase, Phase::Coming(answer) if answer.is_open);
-        if state.readers.is_empty() && (state.tape.is_paced || !is_open) && !state.is_kept {
+        let is_open = state.is_open();
+        if state.readers.is_empty() && !state.goes_on_unread() {
             return Poll::Ready(false);
         }
         if !state.tape.is_paced {

@@ -73,6 +73,16 @@ impl State {
         }
     }
 
+    /// Whether an answer is coming that others may still join.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(&self.phase, Phase::Coming(answer) if answer.is_open)
+    }
+
+    /// Whether the body is wanted without readers: it is kept, or may yet be stored.
+    pub(super) fn goes_on_unread(&self) -> bool {
+        self.is_kept || self.is_open() && !self.tape.is_paced
+    }
+
     /// Has this thread's worker notified of news from now on.
     pub(super) fn subscribe(&mut self) {
         let own = hub::inbox();

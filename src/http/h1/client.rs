@@ -185,6 +185,10 @@ impl Downstream for Client<'_> {
         self.is_last = true;
     }
 
+    fn ends_connection(&self) -> bool {
+        self.is_last
+    }
+
     fn bound(&self) -> Option<&BoundConnection> {
         self.bound.as_deref()
     }

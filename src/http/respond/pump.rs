@@ -50,6 +50,11 @@ pub(in crate::http) trait Sink {
         Poll::Ready(Ok(()))
     }
 
+    /// Whether a body that another stands for, and that is not here yet, is waited for behind the end.
+    fn waits_for_rest(&self) -> bool {
+        true
+    }
+
     /// The backend's part is over.
     fn source_ended(&mut self, _: &UpstreamResponse) {}
 
@@ -85,8 +90,9 @@ pub(in crate::http) async fn pump<S: Sink>(source: Source, patience: Patience, s
 /// gives up sooner.
 const HELD_UP: Duration = Duration::from_secs(5);
 
-/// How long what is left of a body is waited for that another stands for: the client may want to ask for more.
-const REST: Duration = Duration::from_secs(5);
+/// How long what is left of a body is waited for that another stands for: the client may want to ask for more, and its
+/// places are held meanwhile.
+const REST: Duration = Duration::from_secs(1);
 
 struct Pump {
     /// Given back once its part is over, while the client may still be reading.
@@ -231,7 +237,7 @@ impl Pump {
                 // What the client was to send of its request does not come then, and the backend may wait for it.
                 let is_in_vain = self.idle(cx, sink).is_err() && !self.is_uploaded();
                 self.is_out(cx, sink)?;
-                if is_in_vain {
+                if is_in_vain || !sink.waits_for_rest() {
                     self.source = None;
                     return Ok(false);
                 }
@@ -276,6 +282,11 @@ impl<D: Downstream> Sink for ClientSink<'_, D> {
         response.poll_upload(cx, self.client)?;
         self.exchange.facts.bytes_in = response.uploaded();
         Ok(())
+    }
+
+    fn waits_for_rest(&self) -> bool {
+        // Its next request comes over another connection, and it may be waiting for the end of this one.
+        !self.client.ends_connection()
     }
 
     fn source_ended(&mut self, response: &UpstreamResponse) {

@@ -167,8 +167,8 @@ impl Source {
         let is_read = match &self {
             // The other kind ends with its connection.
             Self::Upstream(response) => response.length() != BodyLength::UntilClose,
-            // Its connection too is closed once nobody reads what comes.
-            Self::Fill(..) => true,
+            // Its connection too is closed once nobody reads what comes, unless it is fetched to its end all the same.
+            Self::Fill(_, reader) => !reader.goes_on_unread(),
             Self::Stored(..) | Self::File(..) | Self::Bytes(_) | Self::Instead(..) | Self::Staged(_) => false,
         };
         let length = self.length();

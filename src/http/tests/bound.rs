@@ -237,3 +237,37 @@ fn an_error_that_a_page_stands_for_leaves_its_connection() {
     }
     let _ = std::fs::remove_file(page);
 }
+
+/// Else it would be a second later that such a client sees the end, and what it asks for next comes over another connection.
+#[test]
+fn a_page_that_ends_its_connection_waits_for_no_rest() {
+    let page = std::env::temp_dir().join(format!("pointsman-unbound-{}.txt", std::process::id()));
+    std::fs::write(&page, "hello").unwrap();
+    let route = format!("{ROUTE}intercept_errors = true\nerror_pages = {{ 4xx = \"{}\" }}\n", page.display());
+    let whole = [Act::Send(b"HTTP/1.1 404 No\r\nContent-Length: 4\r\n\r\nwho?")];
+    let never = [
+        Act::Send(b"HTTP/1.1 404 No\r\nContent-Length: 4\r\n\r\nwh"),
+        Act::Wait(Duration::from_secs(30)),
+        Act::Send(b"o?"),
+    ];
+    for request in
+        ["GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "GET / HTTP/1.0\r\nHost: a\r\n\r\n"]
+    {
+        run(async || {
+            let stage = Stage::new("", &route, &whole);
+            for _ in 0..2 {
+                let answer = stage.talk(request.as_bytes()).await;
+                assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+                assert_eq!(stage.backend.connections.get(), 1, "what is here already is read: {request:?}");
+            }
+            stage.script(&never);
+            let begun = tokio::time::Instant::now();
+            let answer = stage.talk(request.as_bytes()).await;
+            assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+            let took = begun.elapsed();
+            assert!(took < Duration::from_millis(500), "{request:?}: {took:?}");
+            stage.assert_all_is_given_back("a page that ends its connection").await;
+        });
+    }
+    let _ = std::fs::remove_file(page);
+}
