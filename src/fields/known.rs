@@ -251,12 +251,14 @@ pub fn is_of_address(name: &[u8]) -> bool {
     ADDRESSES.iter().any(|address| name.eq_ignore_ascii_case(address))
 }
 
-/// What proxies say of a request in fields that only they may set, and not of its client: for which URL it was, and over what.
-/// So does what begins as [`OF_ORIGINAL`].
-const OF_REQUEST: [&[u8]; 15] = [
+/// What proxies say of a request in fields that only they may set, and not of who its client is: for which URL it was, over
+/// what, and from where. So does what begins as [`OF_ORIGINAL`].
+const OF_REQUEST: [&[u8]; 17] = [
     b"front-end-https",
     b"x-forwarded",
     b"x-forwarded-by",
+    b"x-forwarded-client-ip",
+    b"x-forwarded-client-port",
     b"x-forwarded-https",
     b"x-forwarded-method",
     b"x-forwarded-path",
@@ -365,11 +367,27 @@ mod tests {
         for name in OF_REQUEST {
             assert_eq!(Known::of(name), Known::OfProxy, "{}", String::from_utf8_lossy(name));
         }
-        for name in ["X-Forwarded-Prefix", "x-original-uri", "X-Real-IP", "X-Scheme", "x-ssl", "x-a"] {
+        let of_others = [
+            "X-Forwarded-Prefix",
+            "X-Forwarded-Client-IP",
+            "X-Forwarded-Client-Port",
+            "x-original-uri",
+            "X-Real-IP",
+            "X-Scheme",
+            "x-ssl",
+            "x-a",
+        ];
+        for name in of_others {
             assert!(!vouches_for_client(name.as_bytes()), "{name}");
         }
-        let of_client =
-            ["Client-Cert", "X-Forwarded-User", "X-SSL-Client-S-DN", "x_ssl.client_s_dn", "REMOTE_USER"];
+        let of_client = [
+            "Client-Cert",
+            "X-Forwarded-Client-Cert",
+            "X-Forwarded-User",
+            "X-SSL-Client-S-DN",
+            "x_ssl.client_s_dn",
+            "REMOTE_USER",
+        ];
         for name in of_client {
             assert!(vouches_for_client(name.as_bytes()), "{name}");
         }
