@@ -140,12 +140,14 @@ fn nextcloud_moves_within_its_path() {
     let to = "Destination: https://www.example.com/cloud/remote.php/dav/files/a/new%20name.txt";
     let url = "https://www.example.com/cloud/remote.php/dav/files/a/old.txt";
     example.curl(url, &["-X", "MOVE", "-H", to]);
-    let moved = origin.last();
+    // Health checks come when they come.
+    let asked = || origin.requests().into_iter().filter(|request| request.target != "/status.php");
+    let moved = asked().next_back().unwrap();
     assert_eq!((&*moved.method, &*moved.target), ("MOVE", "/remote.php/dav/files/a/old.txt"));
     assert_eq!(moved.header("destination"), Some("/remote.php/dav/files/a/new%20name.txt"));
     assert_eq!(example.get("https://www.example.com/cloud/data/a").status, 404);
     assert_eq!(example.get("https://www.example.com/cloud/config/config.php").status, 404);
-    let before = origin.requests().len();
+    let before = asked().count();
     assert_eq!(example.get("https://www.example.com/cloud/%64ata/a").status, 404, "another spelling");
-    assert_eq!(origin.requests().len(), before);
+    assert_eq!(asked().count(), before);
 }
