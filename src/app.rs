@@ -318,5 +318,4 @@ async fn worker(
         worker.shared.registry.journals.close();
         let _cut_off = tokio::time::timeout(deliver::LAST_GRACE, delivering).await;
     }
-    worker.flush_log();
 }

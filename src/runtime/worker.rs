@@ -354,9 +354,15 @@ impl Worker {
         }
     }
 
-    /// Hands the rest of the log over, at the end.
-    pub fn flush_log(&self) {
+    fn flush_log(&self) {
         self.series.log_dropped.add(self.log.flush());
+    }
+}
+
+impl Drop for Worker {
+    /// What ends with its worker, such as a request that is cut off, has a line that nobody else hands over any more.
+    fn drop(&mut self) {
+        self.flush_log();
     }
 }
 
@@ -367,6 +373,24 @@ mod tests {
         admin::tests::{CONFIG, shared},
         telemetry::access_log::{AccessLog, Sink},
     };
+
+    #[test]
+    fn what_a_worker_leaves_of_the_log_is_written_or_counted() {
+        let path = std::env::temp_dir().join(format!("pointsman-last-lines-{}", std::process::id()));
+        let shared = shared(CONFIG);
+        let log = AccessLog::start(Sink::File(path.clone())).unwrap();
+        let [worker, late] = [0, 1].map(|index| Worker::new(index, shared.clone(), log.for_worker()));
+        for worker in [&worker, &late] {
+            assert_eq!(worker.log.line(|out| out.extend_from_slice(b"cut off\n")), 0);
+        }
+        drop(worker);
+        log.finish();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "cut off\n");
+        let series = late.series.clone();
+        drop(late);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(series.log_dropped.get(), 1);
+    }
 
     #[test]
     fn an_exchange_is_used_again_unless_it_is_large() {
