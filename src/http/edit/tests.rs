@@ -6,6 +6,12 @@ use crate::{
     template::{Context, Use},
 };
 
+/// Where a redirect to this leads, with what these have captured of the path.
+fn redirected(to: &str, exchange: &Exchange, captures: &[regex::Regex]) -> String {
+    let template = Template::parse(to, Use::Redirect, Context::Url).unwrap();
+    expand(&template, &Scope { exchange, place: Place { captures, ..Place::default() } })
+}
+
 #[test]
 fn a_prefix_is_stripped_by_whole_segments() {
     for (path, prefix, stripped_path) in [
@@ -57,10 +63,7 @@ fn placeholders_are_filled_from_the_request() {
     exchange.authority.push_str("A.example:8080");
     exchange.host.push_str("a.example");
     exchange.request.target.push_str("/a?b=c");
-    let expand = |text: &str, exchange: &Exchange| {
-        let template = Template::parse(text, Use::Redirect, Context::Url).unwrap();
-        super::expand(&template, &Scope { exchange, place: Place::default() })
-    };
+    let expand = |to: &str, exchange: &Exchange| redirected(to, exchange, &[]);
     assert_eq!(expand("https://{host}{path_and_query}", &exchange), "https://a.example/a?b=c");
     assert_eq!(expand("{scheme}://x:{port}{path}?{query}", &exchange), "http://x:8080/a?b=c");
     assert_eq!(expand("/login?back={path_and_query|urlencode}", &exchange), "/login?back=%2Fa%3Fb%3Dc");
@@ -112,9 +115,7 @@ fn no_group_of_a_path_chooses_the_host() {
         exchange.host.push_str("a.example");
         exchange.request.target.push_str(path);
         exchange.request.fields.push("x-next", b".c");
-        let template = Template::parse(to, Use::Redirect, Context::Url).unwrap();
-        let place = Place { captures: &captures, ..Place::default() };
-        assert_eq!(expand(&template, &Scope { exchange: &exchange, place }), expected, "{to} of {path}");
+        assert_eq!(redirected(to, &exchange, &captures), expected, "{to} of {path}");
     }
 }
 
@@ -134,9 +135,7 @@ fn only_what_is_of_the_target_has_slashes() {
         ("/x{path}", "/x/a/b/c"),
         ("/x{path_and_query}", "/x/a/b/c?a=../x"),
     ] {
-        let template = Template::parse(to, Use::Redirect, Context::Url).unwrap();
-        let place = Place { captures: &captures, ..Place::default() };
-        assert_eq!(expand(&template, &Scope { exchange: &exchange, place }), expected, "{to}");
+        assert_eq!(redirected(to, &exchange, &captures), expected, "{to}");
     }
 }
 
@@ -153,9 +152,7 @@ fn no_value_in_the_host_ends_it() {
         exchange.request.fields.push("x-t", said.as_bytes());
         exchange.request.fields.push("x-name", b".b");
         exchange.request.fields.push("cookie", format!("t={said}").as_bytes());
-        let template = Template::parse(to, Use::Redirect, Context::Url).unwrap();
-        let place = Place { captures: &captures, ..Place::default() };
-        super::expand(&template, &Scope { exchange: &exchange, place })
+        redirected(to, &exchange, &captures)
     };
     for said in ["evil.com/", "evil.com\\", "evil.com#", "evil.com:443", "evil.com@x", "evil.com%2F"] {
         for to in [
