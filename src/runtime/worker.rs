@@ -375,7 +375,7 @@ mod tests {
     };
 
     #[test]
-    fn what_a_worker_leaves_of_the_log_is_written_or_counted() {
+    fn the_last_lines_of_a_worker_are_written_or_counted() {
         let path = std::env::temp_dir().join(format!("pointsman-last-lines-{}", std::process::id()));
         let shared = shared(CONFIG);
         let log = AccessLog::start(Sink::File(path.clone())).unwrap();
