@@ -313,6 +313,11 @@ impl<T: Held> OwnedDirectory<T> {
         self.open.load().is_some()
     }
 
+    /// Whether it was let go of, for another program to have.
+    pub fn is_closed(&self) -> bool {
+        self.asked().is_closed
+    }
+
     /// Whether a folder is waited for. Who was told that none is finds what came of it in force, if something did.
     pub fn is_waiting(&self) -> bool {
         self.is_waiting.load(Acquire)

@@ -267,6 +267,11 @@ impl WriteBack {
         !self.place.context.former.is_awaiting() && (!needs_journal || self.place.is_open())
     }
 
+    /// Whether the journals were let go of, for another program to have.
+    pub fn is_closed(&self) -> bool {
+        self.place.is_closed()
+    }
+
     /// The newest write of a URI that the origin does not have yet.
     pub fn latest(&self, uri: &[u8]) -> Option<Arc<Entry>> {
         if let Some(entry) = self.place.held().and_then(|journal| journal.latest(uri)) {

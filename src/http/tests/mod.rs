@@ -20,6 +20,7 @@ mod stage;
 mod trailers;
 mod translated;
 mod tunnels;
+mod turns;
 mod validation;
 mod verdicts;
 mod written;

@@ -36,7 +36,7 @@ use crate::{
     runtime::{Route, Snapshot},
     writeback::{
         counters::Result as Counted,
-        journal::{AppendError, Write},
+        journal::{AppendError, Id, Write},
     },
 };
 
@@ -52,8 +52,12 @@ const FOR_THE_ORIGIN: [&str; 8] = [
     "cookie",
 ];
 
-/// How long a write for the origin waits for those of its URI that were accepted before it.
+/// How long a write for the origin waits for those of its URI that were accepted before it, and each write for the journal,
+/// while another program is about to let go of it, or a reload about to open it.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a write that waits for the journal looks for it.
+const LOOK: Duration = Duration::from_millis(20);
+const ELSEWHERE: &str = "another program still has the journal";
 
 /// Whether a write on this route can be acknowledged in the origin's place.
 pub(super) fn may_accept((snapshot, route): (&Snapshot, &Route), cache: &Cache, exchange: &Exchange) -> bool {
@@ -90,16 +94,52 @@ fn says_who(route: &Route, fields: &Fields) -> bool {
 
 /// Has a write that goes to the origin itself wait until what was accepted before it is there.
 pub(super) async fn take_turn(context: &RouteContext<'_>, cache: &Cache, exchange: &Exchange) -> Result<()> {
-    let back = &cache.store.back;
-    let is_back = cache.conf.write_policy == WritePolicy::Back;
-    if !back.is_ready(is_back) {
-        return Err(refuse(cache, "another program still has the journal"));
+    ready(cache, cache.conf.write_policy == WritePolicy::Back).await?;
+    until_alone(context, cache, exchange).await
+}
+
+/// The same for one that was to be accepted, and now is not. There may be no journal any more.
+pub(super) async fn take_turn_after_all(
+    context: &RouteContext<'_>,
+    cache: &Cache,
+    exchange: &Exchange,
+) -> Result<()> {
+    if cache.store.back.is_closed() {
+        return Err(refuse(cache, ELSEWHERE));
     }
+    ready(cache, false).await?;
+    until_alone(context, cache, exchange).await
+}
+
+async fn until_alone(context: &RouteContext<'_>, cache: &Cache, exchange: &Exchange) -> Result<()> {
+    let back = &cache.store.back;
     let key = key(context.route, cache, exchange);
     if back.latest(key.uri()).is_none() {
         return Ok(());
     }
     patient(cache, back.until_delivered(key.uri())).await
+}
+
+/// Waits until what was accepted of late is known here; with `needs_journal`, until writes are accepted too.
+async fn ready(cache: &Cache, needs_journal: bool) -> Result<()> {
+    let back = &cache.store.back;
+    if back.is_ready(needs_journal) {
+        return Ok(());
+    }
+    let look = async {
+        // Who has let go of the journal for another program never gets it again.
+        while !back.is_closed() {
+            if back.is_ready(needs_journal) {
+                return true;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        false
+    };
+    match tokio::time::timeout(PATIENCE, look).await {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => Err(refuse(cache, ELSEWHERE)),
+    }
 }
 
 async fn patient(cache: &Cache, wait: impl Future<Output = ()>) -> Result<()> {
@@ -120,18 +160,20 @@ pub(super) async fn accept<D: Downstream>(
     exchange: &mut ActiveExchange,
     client: &mut D,
 ) -> Result<Option<Gathered>> {
-    if !cache.store.back.is_ready(true) {
-        return Err(refuse(cache, "another program still has the journal"));
-    }
+    ready(cache, true).await?;
     let key = key(context.route, cache, exchange);
     let gathered = gather(context, cache, plan, exchange, client).await?.without(&context.route.withheld);
     if gathered.trailers.is_some() {
         return Ok(Some(gathered));
     }
-    // Counted until it is in the journal, which has a bound of its own.
-    let Gathered { body, held: _held, .. } = gathered;
     patient(cache, cache.store.back.until_former_delivered(key.uri())).await?;
-    let idempotency = append(context, cache, &key, body, exchange).await?;
+    let Some((appending, idempotency)) = enter(context, cache, &key, &gathered.body, exchange) else {
+        // A reload took it out of force while the body came.
+        return Ok(Some(gathered));
+    };
+    appending.await.map_err(|error| not_durable(cache, error))?;
+    // Counted until it is in the journal, which has a bound of its own.
+    drop(gathered);
     // Before the client hears of it; the journal answers from here on.
     forget(context.route, cache, exchange, &exchange.request.target);
     cache.store.writes.count(cache.conf.write_policy, Counted::Accepted);
@@ -145,42 +187,35 @@ pub(super) async fn accept<D: Downstream>(
     respond::send_own(reply, body, exchange, client).await.map(|()| None)
 }
 
-/// Makes a write durable; gives its idempotency key.
-async fn append(
+/// Begins to make a write durable, where there is a journal; with its idempotency key. The journal is not held while that
+/// is waited for, so that another program can have the folder.
+fn enter(
     context: &RouteContext<'_>,
     cache: &Cache,
     key: &Key,
-    body: Bytes,
-    exchange: &mut Exchange,
-) -> Result<String> {
-    // Not held while it waits, so that another program can have the folder.
-    let appending = match cache.store.back.journal() {
-        Some(journal) => {
-            let idempotency = own_key(&exchange.request.fields).unwrap_or_else(|| journal.new_key());
-            let write = Write {
-                idempotency: idempotency.clone(),
-                uri: key.uri().into(),
-                body,
-                accepted: now().0,
-                ..place::write_of(context.route, exchange)
-            };
-            let appending = journal.append(write);
-            cache.store.back.keep(&journal);
-            (appending, idempotency)
-        }
-        None => return Err(refuse(cache, "another program still has the journal")),
+    body: &Bytes,
+    exchange: &Exchange,
+) -> Option<(impl Future<Output = std::result::Result<Id, AppendError>> + use<>, String)> {
+    let journal = cache.store.back.journal()?;
+    let idempotency = own_key(&exchange.request.fields).unwrap_or_else(|| journal.new_key());
+    let write = Write {
+        idempotency: idempotency.clone(),
+        uri: key.uri().into(),
+        body: body.clone(),
+        accepted: now().0,
+        ..place::write_of(context.route, exchange)
     };
-    let (appended, idempotency) = appending;
-    match appended.await {
-        Ok(_) => Ok(idempotency),
-        Err(AppendError::TooLarge) => {
-            cache.store.writes.count(cache.conf.write_policy, Counted::Refused);
-            Err(ProxyError::because(Kind::BodyTooLarge, AppendError::TooLarge))
-        }
-        Err(error @ (AppendError::Full | AppendError::Io(_))) => {
-            cache.store.writes.count(cache.conf.write_policy, Counted::Refused);
-            Err(ProxyError::because(Kind::NotAccepted, error))
-        }
+    let appending = journal.append(write);
+    cache.store.back.keep(&journal);
+    Some((appending, idempotency))
+}
+
+/// What the client of a write hears that the journal did not take.
+fn not_durable(cache: &Cache, error: AppendError) -> ProxyError {
+    cache.store.writes.count(cache.conf.write_policy, Counted::Refused);
+    match error {
+        AppendError::TooLarge => ProxyError::because(Kind::BodyTooLarge, error),
+        AppendError::Full | AppendError::Io(_) => ProxyError::because(Kind::NotAccepted, error),
     }
 }
 

@@ -121,7 +121,7 @@ async fn around_with<D: Downstream>(
     exchange: &mut ActiveExchange,
     client: &mut D,
 ) -> Result<()> {
-    accept::take_turn(context, cache, exchange).await?;
+    accept::take_turn_after_all(context, cache, exchange).await?;
     let answer = proxy::ask_whole(context, (plan, body), exchange, client).await?;
     conclude(context, cache, answer, exchange, client).await
 }
