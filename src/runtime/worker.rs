@@ -338,9 +338,8 @@ impl Worker {
         let mut turn = 0_u32;
         loop {
             tokio::time::sleep(Duration::from_millis(250)).await;
-            self.flush_log();
+            self.hand_over();
             account::publish();
-            self.series.spans_dropped.add(self.traces.flush());
             // A worker without requests goes on too.
             let snapshot = self.snapshot();
             turn = turn.wrapping_add(1);
@@ -354,15 +353,18 @@ impl Worker {
         }
     }
 
-    fn flush_log(&self) {
+    /// Hands over what it has of the log and of traces, and counts what is not taken.
+    fn hand_over(&self) {
         self.series.log_dropped.add(self.log.flush());
+        self.series.spans_dropped.add(self.traces.flush());
     }
 }
 
 impl Drop for Worker {
-    /// What ends with its worker, such as a request that is cut off, has a line that nobody else hands over any more.
+    /// What ends with its worker, such as a request that is cut off, has a line and spans that nobody else hands over any
+    /// more.
     fn drop(&mut self) {
-        self.flush_log();
+        self.hand_over();
     }
 }
 
@@ -382,14 +384,18 @@ mod tests {
         let [worker, late] = [0, 1].map(|index| Worker::new(index, shared.clone(), log.for_worker()));
         for worker in [&worker, &late] {
             assert_eq!(worker.log.line(|out| out.extend_from_slice(b"cut off\n")), 0);
+            assert_eq!(worker.traces.add(|_| 2), 0);
         }
+        let mut spans = worker.shared.registry.traces.receiver().unwrap();
         drop(worker);
+        assert_eq!(spans.try_recv().unwrap().count, 2);
+        drop(spans);
         log.finish();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "cut off\n");
         let series = late.series.clone();
         drop(late);
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(series.log_dropped.get(), 1);
+        assert_eq!((series.log_dropped.get(), series.spans_dropped.get()), (1, 2));
     }
 
     #[test]

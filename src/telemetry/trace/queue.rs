@@ -102,13 +102,6 @@ impl WorkerTraces {
     }
 }
 
-impl Drop for WorkerTraces {
-    /// Exchanges that end with their worker have spans too.
-    fn drop(&mut self) {
-        self.flush();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +124,7 @@ mod tests {
         worker.add(one);
         assert_eq!(receiver.try_recv().unwrap().count, 32);
         traces.close();
+        assert_eq!(worker.flush(), 0);
         drop(worker);
         let last = receiver.try_recv().unwrap();
         assert_eq!((last.count, last.spans.len()), (1, 1024));
