@@ -127,10 +127,14 @@ impl Known {
         let is_one_of = |all: &[&[u8]]| all.iter().any(|text| is_spelled(name, text));
         let is_of_proxy = match name {
             [b'x' | b'X', b'-', ..] => {
-                OF_PROXY_FROM.iter().any(|prefix| begins(prefix)) || is_one_of(&OF_PROXY_X)
+                OF_PROXY_FROM.iter().chain(&OF_CLIENT_FROM_X).any(|prefix| begins(prefix))
+                    || is_one_of(&OF_PROXY_X)
             }
             // As those begin; few others do that are not known.
             [b'c' | b'C' | b'f' | b'F' | b't' | b'T', ..] => is_one_of(&OF_PROXY_PLAIN),
+            [b'r' | b'R', b'e' | b'E', b'm' | b'M', ..] | [b's' | b'S', b's' | b'S', ..] => {
+                OF_CLIENT_FROM_PLAIN.iter().any(|prefix| begins(prefix))
+            }
             _ => return if is_spelled(name, OF_PEER) { Self::OfPeer } else { Self::Other },
         };
         if is_of_proxy { Self::OfProxy } else { Self::Other }
@@ -221,6 +225,21 @@ pub fn is_spelled(name: &[u8], text: &[u8]) -> bool {
 /// whoever is not trusted no further (`http::received`).
 const OF_PROXY_FROM: [&[u8]; 3] = [b"x-forwarded-", b"x-original-", b"x-rewrite-"];
 
+/// How the names begin by which nginx, HAProxy, Apache, AWS, Azure and oauth2-proxy say who a client is: what certificate it
+/// has shown, or who has logged in. Only proxies may set them.
+const OF_CLIENT_FROM_X: [&[u8]; 7] = [
+    b"x-amzn-mtls-clientcert",
+    b"x-arr-clientcert",
+    b"x-auth-request-",
+    b"x-client-cert",
+    b"x-remote-user",
+    b"x-ssl-cert",
+    b"x-ssl-client-",
+];
+
+/// The same without `X-`.
+const OF_CLIENT_FROM_PLAIN: [&[u8]; 2] = [b"remote-user", b"ssl-client-"];
+
 /// Whole names that only proxies may set: of whom a request comes from, over what, and what tells a copy of one
 /// (`http::mirror`).
 const OF_PROXY_X: [&[u8]; 6] = [
@@ -276,28 +295,12 @@ const OF_REQUEST: [&[u8]; 17] = [
 /// How names begin by which proxies say what they were asked for.
 const OF_ORIGINAL: [&[u8]; 2] = [b"x-original-", b"x-rewrite-"];
 
-/// How other names begin by which proxies say who a client is, as nginx, HAProxy, Apache, AWS, Azure and oauth2-proxy have them.
-/// Whoever is not trusted may send them too.
-const OF_CLIENT_FROM: [&[u8]; 9] = [
-    b"remote-user",
-    b"ssl-client-",
-    b"x-amzn-mtls-clientcert",
-    b"x-arr-clientcert",
-    b"x-auth-request-",
-    b"x-client-cert",
-    b"x-remote-user",
-    b"x-ssl-cert",
-    b"x-ssl-client-",
-];
-
 /// Whether proxies vouch for a client by a field of this name: for a certificate that it has shown, or a login. Of what only
 /// they may set that is all whose names say nothing else.
 pub fn vouches_for_client(name: &[u8]) -> bool {
-    let beginning = |prefix: &[u8]| name.get(..prefix.len()).unwrap_or_default();
-    let begins = |prefix: &&[u8]| beginning(prefix).eq_ignore_ascii_case(prefix);
+    let begins = |prefix: &&[u8]| name.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix));
     if Known::of(name) != Known::OfProxy {
-        // Also in another spelling, which comes where `underscores` lets it pass.
-        return OF_CLIENT_FROM.iter().any(|it| begins(it) || is_respelled(beginning(it), it));
+        return false;
     }
     let is_of_request = OF_REQUEST.iter().any(|text| name.eq_ignore_ascii_case(text));
     !is_of_request && !OF_ORIGINAL.iter().any(begins) && !is_of_address(name)
@@ -363,6 +366,21 @@ mod tests {
     }
 
     #[test]
+    fn names_by_which_proxies_say_who_a_client_is_are_theirs() {
+        for text in OF_CLIENT_FROM_X.iter().chain(&OF_CLIENT_FROM_PLAIN).copied() {
+            let (upper, longer) = (text.to_ascii_uppercase(), [text, &b"x"[..]].concat());
+            let cut = &text[..text.len() - 1];
+            let tags = [text, &upper[..], &longer[..], cut].map(Known::of);
+            let name = String::from_utf8_lossy(text);
+            assert_eq!(tags, [Known::OfProxy, Known::OfProxy, Known::OfProxy, Known::Other], "{name}");
+            for sign in ["_", "."] {
+                assert_eq!(Known::of(name.replace('-', sign).as_bytes()), Known::Disguised, "{name}");
+            }
+            assert!(vouches_for_client(text), "{name}");
+        }
+    }
+
+    #[test]
     fn what_proxies_say_of_requests_vouches_for_nobody() {
         for name in OF_REQUEST {
             assert_eq!(Known::of(name), Known::OfProxy, "{}", String::from_utf8_lossy(name));
@@ -385,8 +403,9 @@ mod tests {
             "X-Forwarded-Client-Cert",
             "X-Forwarded-User",
             "X-SSL-Client-S-DN",
-            "x_ssl.client_s_dn",
-            "REMOTE_USER",
+            "ssl-client-verify",
+            "Remote-User",
+            "X-Auth-Request-Email",
         ];
         for name in of_client {
             assert!(vouches_for_client(name.as_bytes()), "{name}");

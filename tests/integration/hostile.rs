@@ -145,7 +145,7 @@ fn bad_ports_are_refused_and_one_authority_serves_all() {
 }
 
 /// Fields that only a proxy that is trusted may set.
-const OF_PROXIES: [&str; 26] = [
+const OF_PROXIES: [&str; 35] = [
     "X-Forwarded-Prefix",
     "X-Forwarded-Uri",
     "X-Forwarded-Method",
@@ -172,6 +172,15 @@ const OF_PROXIES: [&str; 26] = [
     "X-Original-URL",
     "X-Rewrite-URL",
     "Forwarded",
+    "X-SSL-Cert",
+    "X-SSL-Client-S-DN",
+    "SSL-Client-Verify",
+    "X-Client-Cert",
+    "X-Amzn-Mtls-Clientcert-Subject",
+    "X-ARR-ClientCert",
+    "Remote-User",
+    "X-Remote-User",
+    "X-Auth-Request-Email",
 ];
 
 #[test]
@@ -186,11 +195,10 @@ fn proxy_fields_count_from_trusted_peers_only() {
             assert_eq!(found, is_trusted, "{name} {listener}");
         }
         // What is not of that family goes on.
-        client.get_with("/", "a", "X-Forward: 1\r\nX-Realm: 2\r\n");
-        assert_eq!(
-            (origin.last().header("x-forward"), origin.last().header("x-realm")),
-            (Some("1"), Some("2"))
-        );
+        client.get_with("/", "a", "X-Forward: 1\r\nX-Realm: 2\r\nX-SSL: 3\r\nRemote-Use: 4\r\n");
+        let arrived = ["x-forward", "x-realm", "x-ssl", "remote-use"];
+        let last = origin.last();
+        assert_eq!(arrived.map(|name| last.header(name)), [Some("1"), Some("2"), Some("3"), Some("4")]);
     }
 }
 
@@ -221,6 +229,8 @@ fn names_with_an_underscore_are_dropped_refused_or_passed() {
             "X+Original+URL",
             "X.Forwarded_Host",
             "X_HTTP_Method_Override",
+            "X_SSL_Client_S_DN",
+            "REMOTE_USER",
         ] {
             let mut client = proxy.connect();
             client.get_with("/", "a", &format!("{name}: evil\r\n"));
