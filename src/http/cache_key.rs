@@ -2,7 +2,11 @@
 
 use super::{forwarded, misleading};
 use crate::{
-    cache::{date::Date, key::Key, store::Cache},
+    cache::{
+        date::Date,
+        key::{Key, KeySettings},
+        store::Cache,
+    },
     exchange::Exchange,
     fields::{Field, Fields, Known, is_of_address},
     runtime::Route,
@@ -20,21 +24,38 @@ pub fn key(route: &Route, cache: &Cache, exchange: &Exchange) -> Key {
     key_for(route, cache, exchange, &exchange.request.target)
 }
 
-/// The key of a request like this one, for another target.
-pub(super) fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target: &str) -> Key {
-    let fields = &exchange.request.fields;
-    let is_trusted = exchange.facts.is_trusted();
+/// The key of a request on a route without a cache: its URI with the whole query.
+pub(super) fn uri(route: &Route, exchange: &Exchange) -> Key {
+    let (_, scheme, port) = place(route, exchange);
+    let request = &exchange.request;
+    Key::of(scheme, &exchange.host, port, &request.target, &request.fields, &KeySettings::default())
+}
+
+/// A field of what proxies say of a request, where it is believed.
+fn believed<'a>(route: &Route, exchange: &'a Exchange, known: Known) -> Option<&'a [u8]> {
     // What the route says goes on too, whoever the client is.
-    let believed = |known| fields.known(known).filter(|_| is_trusted || route.settled_forwarding.has(known));
+    let is_believed = exchange.facts.is_trusted() || route.settled_forwarding.has(known);
+    exchange.request.fields.known(known).filter(|_| is_believed)
+}
+
+/// The scheme that a proxy says where it says one, that of the URI, and the port of the URI.
+fn place<'a>(route: &Route, exchange: &'a Exchange) -> (Option<&'a [u8]>, &'static str, Option<u16>) {
     // A backend makes its answer by the scheme and host that it is given (redirects, links).
-    let proto = believed(Known::XForwardedProto);
+    let proto = believed(route, exchange, Known::XForwardedProto);
     let scheme = match proto {
         Some(said) if said.eq_ignore_ascii_case(b"https") => "https",
         Some(said) if said.eq_ignore_ascii_case(b"http") => "http",
         Some(_) | None => exchange.scheme(),
     };
     let port = exchange.authority.get(exchange.host.len()..).and_then(|rest| rest.strip_prefix(':'));
-    let port = port.and_then(|port| port.parse().ok());
+    (proto, scheme, port.and_then(|port| port.parse().ok()))
+}
+
+/// The key of a request like this one, for another target.
+pub(super) fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target: &str) -> Key {
+    let fields = &exchange.request.fields;
+    let believed = |known| believed(route, exchange, known);
+    let (proto, scheme, port) = place(route, exchange);
     let mut key = Key::of(scheme, &exchange.host, port, target, fields, &cache.key);
     if let Some(proto) = proto.filter(|proto| *proto != scheme.as_bytes()) {
         // None that a URL has, or not as it is written there.

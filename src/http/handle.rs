@@ -126,6 +126,9 @@ async fn serve<D: Downstream>(
     let worker_upstream = snapshot.upstream(upstream).ok_or(Kind::NoBackend)?;
     let context = RouteContext { snapshot, listener, route, worker_upstream };
     let plan = proxy::prepare(&context, framing, exchange, client)?;
+    if route.cache.is_none() && writeback::has_to_wait(plan, exchange) {
+        boxed::pin(|| writeback::take_turn(&context, exchange)).await?;
+    }
     if let Some(mirror) = route.mirror.as_ref().filter(|mirror| mirror::is_chosen(mirror, plan, exchange)) {
         let is_cached = !plan.is_upgrade && !is_elsewhere;
         return boxed::pin(|| mirror::serve(&context, mirror, (plan, is_cached), exchange, client)).await;

@@ -46,14 +46,17 @@ impl Former {
 
     /// Those in which something waits, or is on its way.
     pub(super) fn busy(&self) -> Vec<Arc<Journal>> {
-        if !self.is_any.load(Acquire) {
-            return Vec::new();
+        self.let_go();
+        self.kept().journals.clone()
+    }
+
+    /// Lets go of those in which nothing waits any more.
+    pub(super) fn let_go(&self) {
+        if self.is_any.load(Acquire) {
+            let mut kept = self.kept();
+            kept.journals.retain(|journal| journal.is_owing());
+            self.is_any.store(!kept.journals.is_empty(), Release);
         }
-        let mut kept = self.kept();
-        kept.journals.retain(|journal| journal.is_owing());
-        let busy = kept.journals.clone();
-        self.is_any.store(!busy.is_empty(), Release);
-        busy
     }
 
     /// Lets go of them, and takes no more.

@@ -23,6 +23,7 @@ use super::{
     conf::JournalConf,
     former::{Awaited, Former},
     journal::{Ends, Entry, Journal, Options, Stats},
+    waiting::AllWaiting,
 };
 use crate::owned_directory::{Attempts, Held, OwnedDirectory};
 
@@ -35,6 +36,8 @@ pub struct Journals {
     ends: Arc<Ends>,
     /// Those that no configuration asked for when another program let go of them.
     adopted: Mutex<Vec<Arc<Journal>>>,
+    /// What waits in those that are to be delivered from.
+    waiting: AllWaiting,
 }
 
 #[derive(Debug)]
@@ -69,6 +72,7 @@ impl Journals {
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
         self.adopted().clear();
+        self.note_waiting(&[]);
         self.changed.notify_one();
     }
 
@@ -121,13 +125,36 @@ impl Journals {
         let mut all = self.known();
         all.retain(|one| one.journal.strong_count() > 0);
         all.push(known);
+        self.note_waiting(&all);
         Ok(journal)
     }
 
+    /// Whether any write waits in any journal.
+    pub fn is_owing(&self) -> bool {
+        self.waiting.is_owing()
+    }
+
+    /// Waits until no write of a URI waits in any journal.
+    pub async fn until_delivered(&self, uri: &[u8]) {
+        self.waiting.until_delivered(uri, None).await;
+    }
+
+    /// To be called with what is known, when that has changed.
+    fn note_waiting(&self, known: &[Known]) {
+        // What comes when all are closed is another program's to know.
+        let known = if self.is_closed() { &[] } else { known };
+        let in_force: Vec<_> =
+            known.iter().filter(|one| one.is_in_force).filter_map(|one| one.journal.upgrade()).collect();
+        self.waiting.set(in_force.iter());
+    }
+
     fn begin(&self, journal: &Arc<Journal>) {
-        for one in self.known().iter_mut() {
+        let mut known = self.known();
+        for one in known.iter_mut() {
             one.is_in_force |= one.journal.ptr_eq(&Arc::downgrade(journal));
         }
+        self.note_waiting(&known);
+        drop(known);
         self.changed.notify_one();
     }
 
@@ -272,30 +299,26 @@ impl WriteBack {
         self.place.is_closed()
     }
 
-    /// The newest write of a URI that the origin does not have yet.
+    /// The newest write of a URI that the origin does not have yet, whichever cache accepted it: its route may have had
+    /// another one then.
     pub fn latest(&self, uri: &[u8]) -> Option<Arc<Entry>> {
         if let Some(entry) = self.place.held().and_then(|journal| journal.latest(uri)) {
             return Some(entry);
         }
-        self.place.context.former.busy().iter().find_map(|journal| journal.latest(uri))
+        let FormerJournals { former, journals } = &self.place.context;
+        former.let_go();
+        journals.waiting.latest(uri)
     }
 
     /// Waits until the origin has every write of a URI, save those in the journal that takes writes.
     pub async fn until_former_delivered(&self, uri: &[u8]) {
-        let waits: Vec<_> =
-            self.place.context.former.busy().iter().map(|journal| journal.until_delivered(uri)).collect();
-        for wait in waits {
-            wait.await;
-        }
+        let own = self.journal().map(|journal| journal.waiting());
+        self.place.context.journals.waiting.until_delivered(uri, own.as_ref()).await;
     }
 
     /// Waits until the origin has every write of a URI.
     pub async fn until_delivered(&self, uri: &[u8]) {
-        self.until_former_delivered(uri).await;
-        let wait = self.journal().map(|journal| journal.until_delivered(uri));
-        if let Some(wait) = wait {
-            wait.await;
-        }
+        self.place.context.journals.until_delivered(uri).await;
     }
 
     /// Lets go of the journals.
@@ -390,6 +413,7 @@ mod tests {
         assert!(back.latest(b"/a").is_some());
         // The next program has the folder from here on.
         back.close();
+        back.place.context.journals.close();
         back.keep(&journal);
         assert!(back.latest(b"/a").is_none());
         back.place.context.journals.finish();
@@ -445,6 +469,36 @@ mod tests {
         assert_eq!(back.place.context.former.busy().len(), 1);
         back.place.apply(open().unwrap());
         assert_eq!(back.place.context.former.busy().len(), 0);
+    }
+
+    /// Their routes may have had the other one before.
+    #[test]
+    fn what_one_cache_accepted_the_others_know() {
+        let (first, second, journals) = (Scratch::new(), Scratch::new(), Arc::<Journals>::default());
+        let open = |scratch: &Scratch| {
+            let back = WriteBack::new(journals.clone());
+            let path = StorePath(scratch.options(LIMIT, LIMIT).path);
+            back.place.apply(back.place.prepare(&Some(JournalConf { path, size: Size(LIMIT) })).unwrap());
+            back
+        };
+        let (one, other, without) = (open(&first), open(&second), WriteBack::new(journals.clone()));
+        assert!(!journals.is_owing());
+        let journal = one.journal().unwrap();
+        wait(journal.append(write("/a", b"new"))).unwrap();
+        assert!(journals.is_owing());
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut is_held_up = |back: &WriteBack, uri: &[u8]| {
+            assert_eq!(
+                back.latest(uri).is_some(),
+                Box::pin(back.until_delivered(uri)).as_mut().poll(&mut cx).is_pending()
+            );
+            Box::pin(back.until_former_delivered(uri)).as_mut().poll(&mut cx).is_pending()
+        };
+        assert!(is_held_up(&other, b"/a") && is_held_up(&without, b"/a"));
+        assert!(!is_held_up(&one, b"/a"), "it goes behind it by itself");
+        assert!(one.latest(b"/a").is_some() && !is_held_up(&other, b"/b"));
+        assert_eq!(drain(&journal).len(), 1);
+        assert!(!is_held_up(&other, b"/a") && !is_held_up(&without, b"/a") && !journals.is_owing());
     }
 
     /// Another upgrade: the next program has the folder from here on.

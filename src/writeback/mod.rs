@@ -13,3 +13,4 @@ pub mod counters;
 mod former;
 pub mod journal;
 pub mod journals;
+mod waiting;

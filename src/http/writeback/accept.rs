@@ -27,7 +27,7 @@ use crate::{
     http::{
         active::ActiveExchange,
         answer::expects_continue,
-        cache_key::{key, now},
+        cache_key::{key, now, uri},
         context::{RequestPlan, RouteContext},
         misleading::is_misleading,
         respond::{self, Reply},
@@ -57,6 +57,7 @@ const FOR_THE_ORIGIN: [&str; 8] = [
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a write that waits for the journal looks for it.
 const LOOK: Duration = Duration::from_millis(20);
+const NOT_DELIVERED: &str = "the origin does not have earlier writes of this URI yet";
 const ELSEWHERE: &str = "another program still has the journal";
 
 /// Whether a write on this route can be acknowledged in the origin's place.
@@ -120,6 +121,14 @@ async fn until_alone(context: &RouteContext<'_>, cache: &Cache, exchange: &Excha
     patient(cache, back.until_delivered(key.uri())).await
 }
 
+/// The same on a route without a cache. It may have had one when an earlier write was accepted.
+pub(super) async fn take_turn_uncached(context: &RouteContext<'_>, exchange: &ActiveExchange) -> Result<()> {
+    let uri = uri(context.route, exchange);
+    let delivered = exchange.worker().shared.registry.journals.until_delivered(uri.uri());
+    let waited = tokio::time::timeout(PATIENCE, delivered).await;
+    waited.map_err(|_| ProxyError::because(Kind::NotAccepted, NOT_DELIVERED))
+}
+
 /// Waits until what was accepted of late is known here; with `needs_journal`, until writes are accepted too.
 async fn ready(cache: &Cache, needs_journal: bool) -> Result<()> {
     let back = &cache.store.back;
@@ -144,7 +153,7 @@ async fn ready(cache: &Cache, needs_journal: bool) -> Result<()> {
 
 async fn patient(cache: &Cache, wait: impl Future<Output = ()>) -> Result<()> {
     let waited = tokio::time::timeout(PATIENCE, wait).await;
-    waited.map_err(|_| refuse(cache, "the origin does not have earlier writes of this URI yet"))
+    waited.map_err(|_| refuse(cache, NOT_DELIVERED))
 }
 
 fn refuse(cache: &Cache, why: &'static str) -> ProxyError {

@@ -82,6 +82,17 @@ pub(in crate::http) fn is_write(plan: RequestPlan, exchange: &Exchange) -> bool 
     Use::of(&exchange.request, plan.framing) == Use::Invalidate
 }
 
+/// Whether a request changes something while writes of some cache wait: one of its URI may be among them, if its route had a
+/// cache before.
+pub(in crate::http) fn has_to_wait(plan: RequestPlan, exchange: &ActiveExchange) -> bool {
+    is_write(plan, exchange) && exchange.worker().shared.registry.journals.is_owing()
+}
+
+/// Has such a request, on a route without a cache, wait for those.
+pub(in crate::http) async fn take_turn(context: &RouteContext<'_>, exchange: &ActiveExchange) -> Result<()> {
+    accept::take_turn_uncached(context, exchange).await
+}
+
 /// Serves a request that changes something, and asks for a tunnel besides; gives the response where it became one. A
 /// backend may ignore what is asked (RFC 9110 §7.8), and has a write then as any other. It is not acknowledged here:
 /// whether there is a tunnel is the origin's to say.

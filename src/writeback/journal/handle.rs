@@ -23,6 +23,7 @@ use super::{
     segment::Folder,
     shared::Shared,
     stats::Stats,
+    waiting::Waiting,
     writer::{Message, Writer},
 };
 use crate::rng::Rng;
@@ -141,13 +142,7 @@ impl Journal {
 
     /// The newest write of a URI that the origin does not have yet.
     pub fn latest(&self, uri: &[u8]) -> Option<Arc<Entry>> {
-        if self.is_empty() { None } else { self.shared.index().latest(uri) }
-    }
-
-    /// Whether nothing in it is to be read or delivered now. What is on its way into it is not seen by this: whether it
-    /// may be let go of, [`Self::is_needed`] says.
-    pub(super) fn is_empty(&self) -> bool {
-        self.shared.entries.load(Ordering::Acquire) == 0
+        self.shared.latest(uri)
     }
 
     /// Whether something waits in it, or is on its way into it: of that a client may be told at any moment that it is
@@ -165,19 +160,9 @@ impl Journal {
         is_held || self.is_owing()
     }
 
-    /// Resolves when nothing of a URI waits in it any more. The journal is not held by who waits.
-    pub fn until_delivered<'a>(&self, uri: &'a [u8]) -> impl Future<Output = ()> + use<'a> {
-        let shared = self.shared.clone();
-        async move {
-            loop {
-                // It is notified from here on, also before it waits.
-                let completed = shared.completed.notified();
-                if shared.index().latest(uri).is_none() {
-                    return;
-                }
-                completed.await;
-            }
-        }
+    /// What waits in it, for those who do not hold it.
+    pub fn waiting(&self) -> Waiting {
+        Waiting(self.shared.clone())
     }
 
     /// Gives it another limit. What waits beyond it stays.

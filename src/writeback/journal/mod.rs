@@ -26,6 +26,7 @@ mod shared;
 mod stats;
 #[cfg(test)]
 pub(super) mod tests;
+mod waiting;
 mod writer;
 
 pub use self::{
@@ -36,4 +37,5 @@ pub use self::{
     handle::Journal,
     options::Options,
     stats::Stats,
+    waiting::Waiting,
 };

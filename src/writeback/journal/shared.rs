@@ -1,13 +1,13 @@
 //! What the journal's thread and everybody else have in common.
 
 use std::sync::{
-    Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use tokio::sync::Notify;
 
-use super::{index::Index, stats::Counters};
+use super::{entry::Entry, index::Index, stats::Counters};
 
 /// What the journal's thread and everybody else have in common.
 #[derive(Debug, Default)]
@@ -29,6 +29,16 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest write of a URI that the origin does not have yet.
+    pub(super) fn latest(&self, uri: &[u8]) -> Option<Arc<Entry>> {
+        if self.is_empty() { None } else { self.index().latest(uri) }
+    }
+
+    /// Whether nothing is to be read or delivered now.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.load(Ordering::Acquire) == 0
     }
 
     /// Keeps `entries` true; called with the lock held.

@@ -2,6 +2,7 @@
 
 mod early;
 mod journal;
+mod moved;
 mod routes;
 mod through;
 
@@ -9,11 +10,11 @@ pub(crate) use crate::support::nobody;
 use crate::{
     collapse::{Gate, cached, metric},
     support::{
-        Client, Origin, Proxy, Reply,
+        Client, Origin, Proxy, Reply, Request,
         client::Response,
         eventually,
         h2::{self, Http2},
-        proxy,
+        proxy::{self, config},
     },
 };
 use bytes::Bytes;
@@ -26,6 +27,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    thread,
     time::Duration,
 };
 

@@ -256,7 +256,7 @@ impl Case {
         }
         self.stop(running);
         let running = self.open().expect("a journal without faults is opened");
-        assert!(running.life.journal.is_empty() && !running.life.journal.is_owing());
+        assert!(running.life.journal.waiting().is_empty() && !running.life.journal.is_owing());
         self.stop(running);
         let segments = self.disk.names().into_iter().filter(|name| name.ends_with(".journal"));
         assert!(segments.count() <= 2, "{:?}", self.disk.names());
