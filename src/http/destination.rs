@@ -132,7 +132,13 @@ fn place_here<'a>(value: &'a [u8], exchange: &Exchange) -> Option<Cow<'a, str>> 
     };
     let (authority, place) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let bare = authority.strip_suffix(port).unwrap_or(authority);
-    let is_here = [authority, bare].iter().any(|it| it.eq_ignore_ascii_case(&exchange.authority));
+    // As the authority of the request has none (`normalize`).
+    let without_dot = |it: &str| match it.split_once(':') {
+        Some((name, port)) if !it.starts_with('[') => format!("{}:{port}", name.trim_end_matches('.')),
+        Some(_) | None => it.trim_end_matches('.').to_owned(),
+    };
+    let is_here =
+        [authority, bare].iter().any(|it| without_dot(it).eq_ignore_ascii_case(&exchange.authority));
     let whole = || if place.starts_with('/') { place.into() } else { format!("/{place}").into() };
     is_here.then(whole)
 }
@@ -192,6 +198,8 @@ mod tests {
             ("https://www.example.com:443/dav/a", "/files/a"),
             ("http://www.example.com", "/files/"),
             ("//www.example.com/dav/a", "/files/a"),
+            ("https://www.example.com./dav/a", "/files/a"),
+            ("https://www.example.com.:443/dav/a", "/files/a"),
             ("//dav/a", "400"),
             ("http://www.example.com//dav/a", "/files/a"),
             ("/dav/%61/./b", "/files/a/b"),

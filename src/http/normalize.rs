@@ -118,15 +118,19 @@ fn find_authority(exchange: &mut Exchange) -> Result<()> {
 }
 
 /// Makes the authority the one that key, route and backend know: lower case, a port that is one, without leading zeros,
-/// and none where it is the scheme's (RFC 9110 §4.2.3); and the host without it.
+/// and none where it is the scheme's (RFC 9110 §4.2.3), no dot at the end of the name; and the host without the port.
 pub(super) fn normalize_authority(exchange: &mut Exchange) -> Result<()> {
     let is_plain = |byte: u8| PLAIN_OF_HOST.get(usize::from(byte)).copied().unwrap_or_default();
-    if exchange.authority.bytes().fold(true, |is, byte| is & is_plain(byte)) {
+    if exchange.authority.bytes().fold(true, |is, byte| is & is_plain(byte))
+        && !exchange.authority.ends_with('.')
+    {
         // As nearly all are: a name in lower case.
         exchange.host.push_str(&exchange.authority);
         return Ok(());
     }
     let (host, port) = split_port(&exchange.authority)?;
+    // The root of DNS, which a name may end with, is no part of who is meant. CONNECT goes on with its target as it is.
+    let host = if exchange.request.method == Method::Connect { host } else { host.trim_end_matches('.') };
     let is_of_host = |byte: u8| OF_HOST.get(usize::from(byte)).copied().unwrap_or_default();
     // RFC 9110 §4.2.1: a port alone names nobody.
     if host.is_empty() && !exchange.authority.is_empty() {
@@ -205,6 +209,10 @@ mod tests {
             ("GET http://B.example/a HTTP/1.1\r\nHost: other\r\n\r\n", "b.example", "b.example", "/a"),
             ("OPTIONS http://B.example HTTP/1.1\r\nHost: other\r\n\r\n", "b.example", "b.example", "*"),
             ("GET / HTTP/1.1\r\nHost: a:\r\n\r\n", "a", "a", "/"),
+            ("GET / HTTP/1.1\r\nHost: a.example.\r\n\r\n", "a.example", "a.example", "/"),
+            ("GET / HTTP/1.1\r\nHost: A.example.:81\r\n\r\n", "a.example:81", "a.example", "/"),
+            ("GET http://b.example./a HTTP/1.1\r\nHost: c\r\n\r\n", "b.example", "b.example", "/a"),
+            ("CONNECT a.:80 HTTP/1.1\r\nHost: a.\r\n\r\n", "a.:80", "a.", "a.:80"),
             ("GET / HTTP/1.1\r\nHost: a:00080\r\n\r\n", "a", "a", "/"),
             ("GET / HTTP/1.1\r\nHost: a:08080\r\n\r\n", "a:8080", "a", "/"),
             ("CONNECT a:80 HTTP/1.1\r\nHost: A\r\n\r\n", "a:80", "a", "a:80"),
@@ -249,6 +257,9 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a:80:90\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a:99999\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: .\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: ..:80\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: [::1].\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a:0\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: :80\r\n\r\n",
             "GET / HTTP/1.0\r\nHost: :8080\r\n\r\n",
