@@ -21,7 +21,7 @@ pub use self::{
     bound::{Bond, BoundConnection, Taken, Wanted, Way, logs_connection_in, logs_in},
     downstream::Downstream,
     hop::PeerHop,
-    peer::{ClientAddress, Peer, SeenByPeer, TlsFacts},
+    peer::{ClientAddress, Peer, SeenByPeer, Terms, TlsFacts},
     tunnel::{Datagrams, Subject, TunnelFacts},
     version::HttpVersion,
     via::Via,

@@ -29,10 +29,19 @@ pub struct Peer {
     pub is_trusted: bool,
     /// Facts of TLS, on an `https` listener.
     pub tls: Option<Box<TlsFacts>>,
-    /// What its listener says of Via.
-    pub via: Via,
+    /// What its connection was accepted by.
+    pub terms: Arc<Terms>,
     /// What the asking node said of its client's connection, where a peer asks in its place.
     pub seen: Option<SeenByPeer>,
+}
+
+/// What connections of a listener are accepted by: whom it lets in and believes (`allow`, `deny`, `trusted_proxies` and what
+/// belongs to them), and what it says of Via. A listener for which a reload has changed any of it has others: these are
+/// compared by where they are.
+#[derive(Debug, Default)]
+pub struct Terms {
+    /// What the listener says of Via.
+    pub via: Via,
 }
 
 /// What only the node that has a client's connection knows of it, beside the addresses.
@@ -79,7 +88,7 @@ impl Default for Peer {
             text: "".into(),
             is_trusted: false,
             tls: None,
-            via: Via::Own,
+            terms: Arc::default(),
             seen: None,
         }
     }

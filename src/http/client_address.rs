@@ -3,13 +3,16 @@
 //! Previous stop: `http::handle`; next stop: `http::normalize`. Of a connection the other end is the client, or whom a
 //! PROXY header names. Where that is a trusted proxy, the request says who is behind it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use super::forwarded::{self, Part};
 use crate::{
     config::listen::ClientAddressFrom,
     error::{Kind, Result},
-    exchange::{ClientAddress, Exchange},
+    exchange::{ClientAddress, Downstream, Exchange},
     fields::{Field, Fields, Known},
     runtime::{Listener, permit::AddressPlace},
 };
@@ -18,6 +21,31 @@ use crate::{
 pub(super) fn review_trust(listener: &Listener, exchange: &mut Exchange) {
     let facts = &mut exchange.facts;
     facts.has_lost_trust = facts.peer.is_trusted && !listener.trusts(facts.peer.address);
+}
+
+/// Where a reload has changed by what its listener lets clients in, believes them, or what it says of Via, a connection that
+/// was accepted by what held before ends with this request, so that its client comes again by what holds now; and a client
+/// that would not be let in any more is not served.
+///
+/// # Errors
+///
+/// [`Kind::ClientDenied`].
+pub(super) fn review_terms<D: Downstream>(
+    listener: &Listener,
+    exchange: &Exchange,
+    client: &mut D,
+) -> Result<()> {
+    let peer = &exchange.facts.peer;
+    if Arc::ptr_eq(&peer.terms, &listener.terms) {
+        return Ok(());
+    }
+    client.end_connection();
+    // Over a unix socket nobody is judged, and of proxies that are trusted each request.
+    let is_judged = peer.has_address() && !peer.is_trusted && !listener.judges_requests_from(peer.address);
+    if is_judged && !listener.admits(peer.address) {
+        return Err(Kind::ClientDenied.into());
+    }
+    Ok(())
 }
 
 /// Finds the client of an exchange, where its connection comes from a trusted proxy.

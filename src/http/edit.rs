@@ -39,8 +39,11 @@ pub fn rewritten<'a>(exchange: &Exchange, route: &'a Route) -> (Option<Cow<'a, s
 /// The host that a template makes, with a port or without; `None` where it is none.
 fn made_host(host: &Template, scope: &Scope<'_>) -> Option<String> {
     let made = host.render(scope);
-    // Else a value with a colon would end the host for backends that read on to there.
-    let is_split = split_port(&made).is_ok_and(|(name, _)| !name.is_empty());
+    // Nothing is left out of a value: what is left would be another, which no condition of a route has judged. And with a
+    // colon it would end the host for backends that read on to there.
+    let is_plain = made.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte));
+    let has_labels = |name: &str| name.split('.').all(|label| !label.is_empty());
+    let is_split = is_plain && split_port(&made).is_ok_and(|(name, _)| has_labels(name));
     (is_split && made.parse::<http::uri::Authority>().is_ok()).then_some(made)
 }
 

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     cluster::peers::mark::{Mark, Purpose},
     error::{Kind, Result},
-    exchange::{Downstream, Exchange, HttpVersion, Peer, PeerHop, SeenByPeer, TlsFacts, Via, node},
+    exchange::{Downstream, Exchange, HttpVersion, Peer, PeerHop, SeenByPeer, Terms, TlsFacts, node},
     fields::list,
     h1::{Framing, Method},
 };
@@ -42,7 +42,7 @@ pub(super) async fn serve<D: Downstream>(
         return Err(Kind::NoRoute.into());
     }
     exchange.stand_for(listener.slot);
-    exchange.facts.peer = Rc::new(as_seen(&mark, listener.conf.via.clone()));
+    exchange.facts.peer = Rc::new(as_seen(&mark, listener.terms.clone()));
     exchange.facts.has_lost_trust = false;
     let found = client_address::find(listener, exchange);
     trace::start(exchange, &snapshot.shared.config.trace);
@@ -95,8 +95,8 @@ fn check_loop(exchange: &Exchange) -> Result<()> {
     }
 }
 
-/// The other end of the client's connection, as the asking node saw it, and what the listener says of Via.
-fn as_seen(mark: &Mark, via: Via) -> Peer {
+/// The other end of the client's connection, as the asking node saw it, and what the listener has for connections.
+fn as_seen(mark: &Mark, terms: Arc<Terms>) -> Peer {
     Peer {
         address: mark.address,
         port: mark.port,
@@ -110,7 +110,7 @@ fn as_seen(mark: &Mark, via: Via) -> Peer {
             version: if seen.is_http2 { HttpVersion::Http2 } else { HttpVersion::Http11 },
             port: seen.port.and_then(NonZeroU16::new),
         }),
-        via,
+        terms,
         ..Peer::default()
     }
 }

@@ -82,6 +82,7 @@ async fn serve<D: Downstream>(
     if listener.hears_peers {
         return Box::pin(peers::hear(listener, exchange, client)).await.map(|()| None);
     }
+    client_address::review_terms(listener, exchange, client)?;
     let found = client_address::find(listener, exchange);
     trace::start(exchange, &snapshot.shared.config.trace);
     found?;

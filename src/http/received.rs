@@ -21,7 +21,7 @@ pub(super) fn clean(
 ) -> Result<()> {
     let is_trusted = exchange.facts.is_trusted();
     let fields = &mut exchange.request.fields;
-    let via = &exchange.facts.peer.via;
+    let via = &exchange.facts.peer.terms.via;
     if fields.has(Known::Via) && list(fields.all_known(Known::Via)).any(|member| via.has_been_here(member)) {
         return Err(Kind::LoopDetected.into());
     }
@@ -84,7 +84,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        exchange::{Peer, node},
+        exchange::{Peer, Terms, node},
         fields::Field,
     };
 
@@ -156,8 +156,10 @@ mod tests {
         let name = format!("1.1 {}", node::name());
         let clean = |via: &str| {
             let mut exchange = Exchange::default();
-            exchange.facts.peer =
-                Rc::new(Peer { via: Via::Named(Arc::new("edge".into())), ..Peer::default() });
+            exchange.facts.peer = Rc::new(Peer {
+                terms: Arc::new(Terms { via: Via::Named(Arc::new("edge".into())) }),
+                ..Peer::default()
+            });
             for (name, value) in [
                 ("X-Forwarded-Prefix", "/a"),
                 ("pointsman-peer", "cache"),

@@ -292,12 +292,12 @@ type Ends = (Option<SocketAddr>, Option<SocketAddr>, Box<[u8]>);
 fn peer(listener: &Listener, (source, destination, proxy_tlvs): Ends, tls: Option<Box<TlsFacts>>) -> Peer {
     let Some(source) = source else {
         // The other end of a unix socket is on this machine, and has no address.
-        return Peer { text: "unix".into(), tls, via: listener.conf.via.clone(), ..Peer::default() };
+        return Peer { text: "unix".into(), tls, terms: listener.terms.clone(), ..Peer::default() };
     };
     let (address, port) = (source.ip(), source.port());
     let (text, is_trusted) = (address.to_string().into(), listener.trusts(address));
-    let via = listener.conf.via.clone();
-    Peer { address, port, destination, proxy_tlvs, text, is_trusted, tls, via, seen: None }
+    let terms = listener.terms.clone();
+    Peer { address, port, destination, proxy_tlvs, text, is_trusted, tls, terms, seen: None }
 }
 
 /// Reads a PROXY header, which must be there; `None` when there is none in time. Exactly the header is taken, so that what follows, be it TLS, is whole.

@@ -49,7 +49,7 @@ async fn ask(worker: &Rc<Worker>, listener: &Listener) -> Option<usize> {
     // Of no listener: it takes no client's place, and is in no count.
     let permit = Permit::new(Arc::default(), worker.index, Arc::default(), None);
     let stream = Http1Stream::new(Stream::Plain(Plain::Unix(served)), Buffer::default());
-    let peer = Peer { text: Peer::OWN.into(), via: listener.conf.via.clone(), ..Peer::default() };
+    let peer = Peer { text: Peer::OWN.into(), terms: listener.terms.clone(), ..Peer::default() };
     let mut connection = Connection::new(stream, Rc::new(peer), worker.clone(), listener.slot, permit);
     // A task of its own, whose panic ends no other.
     let serving = spawn_local(async move { drop(Box::pin(connection.serve()).await) });

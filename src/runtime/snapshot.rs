@@ -23,6 +23,7 @@ use crate::{
         Config,
         listen::{ClientAddressFrom, ListenerConf},
     },
+    exchange::Terms,
     file_tree::Tree,
     filter::{Filters, page::PageBody},
     h1::{HeadLimits, trailers::Withheld},
@@ -100,6 +101,8 @@ pub struct Listener {
     pub table: Arc<Table>,
     /// Its routes, where connections are passed on.
     pub names: Arc<Names>,
+    /// What its connections are accepted by.
+    pub terms: Arc<Terms>,
     /// What it serves.
     pub serves: Serves,
     /// Hash of the files that its TLS was built from.

@@ -12,7 +12,7 @@ pub enum Context {
     Url,
     /// Into a path: as in a URL, and of the request's own only what is its path.
     Path,
-    /// Into a host: only what a host is made of.
+    /// Into a host: as it is, for who takes it to judge whether it is one.
     Host,
     /// Into HTML or XML: markup is escaped.
     Html,
@@ -45,10 +45,6 @@ impl Context {
             Self::Field => out.extend(value.iter().filter(|byte| !byte.is_ascii_control())),
             Self::Url | Self::Path if is_target => out.extend_from_slice(value),
             Self::Url | Self::Path => percent_encode(value, is_plain, out),
-            Self::Host => {
-                let is_host = |byte: &&u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(byte);
-                out.extend(value.iter().filter(is_host));
-            }
             Self::Html => value.iter().for_each(|&byte| write_html(byte, out)),
             Self::Json => {
                 let text = serde_json::Value::from(String::from_utf8_lossy(value)).to_string();
@@ -56,7 +52,7 @@ impl Context {
                 let inner = text.get(1..text.len() - 1).unwrap_or_default().replace('<', "\\u003c");
                 out.extend_from_slice(inner.as_bytes());
             }
-            Self::Plain => out.extend_from_slice(value),
+            Self::Host | Self::Plain => out.extend_from_slice(value),
         }
     }
 }

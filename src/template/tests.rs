@@ -113,7 +113,7 @@ fn values_stay_values_where_they_go() {
         (Context::Field, "ab /..?#\"<c>&"),
         (Context::Url, "a%0D%0Ab%20%2F..%3F%23%22%3Cc%3E%26"),
         (Context::Path, "a%0D%0Ab%20%2F..%3F%23%22%3Cc%3E%26"),
-        (Context::Host, "ab..c"),
+        (Context::Host, "a\r\nb /..?#\"<c>&"),
         (Context::Html, "a\r\nb /..?#&quot;&lt;c&gt;&amp;"),
         (Context::Json, "a\\r\\nb /..?#\\\"\\u003cc>&"),
         (Context::Plain, "a\r\nb /..?#\"<c>&"),

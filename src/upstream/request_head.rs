@@ -261,7 +261,7 @@ impl UpstreamHead<'_> {
 
 /// Writes Via: who came before, and this program by the name that its listener has for it (RFC 9110 §7.6.3).
 fn write_via(exchange: &Exchange, writer: &mut impl HeadWriter) {
-    let own = exchange.facts.peer.via.towards_backends();
+    let own = exchange.facts.peer.terms.via.towards_backends();
     let mut before = exchange.request.fields.all_known(Known::Via).peekable();
     if own.is_none() && before.peek().is_none() {
         return;

@@ -153,23 +153,58 @@ fn a_proxy_that_a_reload_distrusts_is_the_client() {
     let origin = Origin::named("hello");
     let config = |listener: &str| config_of(&[origin.address().to_string()], listener, "");
     let proxy = Proxy::start(&config(&(TRUSTED.to_owned() + DENIED)));
-    let mut kept = proxy.connect();
-    let mut ask = |target: &str| {
-        kept.get_with(target, "a", "X-Forwarded-For: 198.51.100.9\r\nX-Request-Id: forged\r\n").status
+    let [mut kept, mut other] = [proxy.connect(), proxy.connect()];
+    let ask = |client: &mut Client, target: &str| {
+        client.get_with(target, "a", "X-Forwarded-For: 198.51.100.9\r\nX-Request-Id: forged\r\n").status
     };
+    assert_eq!(ask(&mut other, "/open"), 200);
     let of_last =
         || ["x-forwarded-for", "x-request-id"].map(|name| origin.last().header(name).map(str::to_owned));
-    assert_eq!(ask("/believed"), 200);
+    assert_eq!(ask(&mut kept, "/believed"), 200);
     assert_eq!(of_last(), [Some("198.51.100.9, 127.0.0.1".to_owned()), Some("forged".to_owned())]);
     proxy.edit(&config(DENIED));
     proxy.until_logged("configuration in force", 1);
-    assert_eq!(ask("/not-believed"), 200);
+    assert_eq!(ask(&mut kept, "/not-believed"), 200);
     let [client, id] = of_last();
     assert_eq!(client.as_deref(), Some("127.0.0.1"));
     assert_ne!(id.as_deref(), Some("forged"));
     proxy.edit(&config("deny = [\"127.0.0.0/8\"]\n"));
     proxy.until_logged("configuration in force", 2);
-    assert_eq!(ask("/denied"), 403);
+    assert_eq!(ask(&mut other, "/denied"), 403);
+}
+
+/// Else who is to be kept out stays in for as long as its connection is open, and what a proxy says that keeps its own open
+/// is believed by chance.
+#[test]
+fn connections_that_are_open_go_by_what_a_reload_says() {
+    let origin = Origin::named("hello");
+    let config = |listener: &str| config_of(&[origin.address().to_string()], listener, "");
+    for (before, after, status) in [
+        ("", "deny = [\"127.0.0.1\"]\n", 403),
+        ("", "allow = [\"192.0.2.0/24\"]\n", 403),
+        (TRUSTED, "deny = [\"127.0.0.1\"]\n", 403),
+        ("", TRUSTED, 200),
+        ("", "via = \"edge\"\n", 200),
+        // Proxies are on no list: whom they name is.
+        ("", "allow = [\"192.0.2.0/24\"]\ntrusted_proxies = [\"127.0.0.0/8\"]\n", 200),
+    ] {
+        let proxy = Proxy::start(&config(before));
+        let mut open = proxy.connect();
+        assert_eq!(open.get("/before").status, 200);
+        proxy.edit(&config(after));
+        proxy.until_logged("configuration in force", 1);
+        let last = open.get("/last");
+        assert_eq!((last.status, last.header("connection")), (status, Some("close")), "{after}");
+        assert!(open.is_closed(), "{after}");
+    }
+    // What changes nothing of that leaves connections alone.
+    let proxy = Proxy::start(&config(DENIED));
+    let mut open = proxy.connect();
+    assert_eq!(open.get("/before").status, 200);
+    proxy.edit(&config(&format!("{DENIED}timeouts = {{ idle = \"50s\" }}\n")));
+    proxy.until_logged("configuration in force", 1);
+    assert_eq!(open.get("/after").header("connection"), None);
+    assert_eq!(open.get("/again").status, 200);
 }
 
 #[test]

@@ -134,7 +134,8 @@ fn bad_ports_are_refused_and_one_authority_serves_all() {
     }
     assert_eq!(hits.load(Ordering::SeqCst), 0);
     // Spellings of one authority are one to the backend, and one key.
-    let spellings = ["shop.example", "SHOP.example", "shop.example:", "shop.example:80", "Shop.Example:00080"];
+    let spellings =
+        ["shop.example", "SHOP.example", "shop.example:", "shop.example:80", "Shop.Example:00080"];
     for host in spellings.into_iter().chain(["shop.example.", "Shop.example.:80"]) {
         let mut client = proxy.connect();
         assert_eq!(client.get_with("/", host, "").text(), "shop.example", "{host}");

@@ -201,7 +201,14 @@ fn no_value_in_the_host_ends_it() {
 fn no_value_ends_the_host_of_a_rewrite() {
     for (host, said, expected) in [
         ("{header.x-t}.internal", "one", Some("one.internal")),
-        ("{header.x-t}.internal", "a?b/c", Some("abc.internal")),
+        ("{header.x-t}.internal", "a.b-c_d", Some("a.b-c_d.internal")),
+        ("{header.x-t}.internal", "a?b/c", None),
+        ("{header.x-t}.internal", "ad min", None),
+        ("{header.x-t}.internal", "a@b", None),
+        ("{header.x-t}.internal", "é", None),
+        ("{header.x-t}.internal", "", None),
+        ("{header.x-t}.internal", ".", None),
+        ("{header.x-t}.internal", "a..b", None),
         ("{header.x-t}.internal", "evil.com:80", None),
         ("{header.x-t}.internal", "evil.com:", None),
         ("{header.x-t}.internal", ":", None),

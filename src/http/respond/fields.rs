@@ -47,7 +47,7 @@ fn via(reply: &Reply<'_>, exchange: &mut Exchange) {
     let of_backend = exchange.facts.backend_version.filter(|_| !reply.is_own);
     let version = of_backend.unwrap_or_else(|| HttpVersion::from(exchange.response.version));
     let fields = &mut exchange.response.fields;
-    match &exchange.facts.peer.via {
+    match &exchange.facts.peer.terms.via {
         Via::Own => fields.push_known(Known::Via, version.via()),
         Via::Off => {}
         Via::Named(name) => {

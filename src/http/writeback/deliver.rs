@@ -231,7 +231,7 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
     (exchange.facts.route, exchange.facts.upstream) = (Some(index), Some(upstream));
     // The exchange is new, and nobody else has a part of it.
     if let Some(peer) = Rc::get_mut(&mut exchange.facts.peer) {
-        peer.via = listener.conf.via.clone();
+        peer.terms = listener.terms.clone();
     }
     let worker_upstream = snapshot.upstream(upstream).ok_or(Kind::NoBackend)?;
     let context = RouteContext { snapshot: &snapshot, listener, route, worker_upstream };

@@ -29,16 +29,22 @@ impl RewriteConf {
         for (key, path) in
             [("strip_prefix", &self.strip_prefix), ("add_prefix", &self.add_prefix), ("path", &self.path)]
         {
-            let odd = |c: char| c.is_whitespace() || c.is_control() || !c.is_ascii();
+            // Those that no path of a URL has (RFC 3986 §3.3), and that begin what is no path.
+            let odd = |c: char| {
+                c.is_whitespace() || c.is_control() || !c.is_ascii() || "\"<>\\^`{|}?#*".contains(c)
+            };
             let literal = match key {
                 "path" => literal(path, Context::Path),
                 _ => path.clone(),
             };
             let begins = path.starts_with('/') || (key == "path" && path.starts_with("{path}"));
-            let is_odd = literal.contains(odd) || literal.contains(['?', '#', '*']);
+            // In `path` they are left out of what comes out.
+            let climbs = key != "path" && path.split('/').any(|segment| matches!(segment, "." | ".."));
+            let is_odd = literal.contains(odd) || climbs || !has_whole_escapes(&literal);
             if !literal.is_empty() && (!begins || is_odd) {
                 let message = format!("`{path}` is not a path");
-                let hint = "a path must begin with `/` and contain no spaces, `?`, `#` or `*`";
+                let hint = "a path must begin with `/` and contain no spaces, `?`, `#`, `*`, `.` or `..` between slashes, nor what \
+                    a URL has only percent-encoded";
                 table.reader.problem_with(table.place_of(key), message, hint);
             }
         }
@@ -80,6 +86,13 @@ section! {
         /// Parameters to rename: the old name, and the new one.
         pub rename: Vec<(String, String)> = {};
     }
+}
+
+/// Whether each `%` of a path has two digits behind it (RFC 3986 §2.1).
+fn has_whole_escapes(path: &str) -> bool {
+    path.split('%').skip(1).all(|rest| {
+        rest.as_bytes().first_chunk::<2>().is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })
 }
 
 /// What of a text is the same for every request; nothing where placeholders are wrong, which is reported elsewhere.

@@ -13,6 +13,7 @@ use crate::{
         listen::{ListenAddress, ListenerConf, Protocol},
         peers,
     },
+    exchange::Terms,
     h1::HeadLimits,
     route::conf::{Action, MatcherConf, RouteConf},
     runtime::snapshot::{Listener, Serves},
@@ -79,6 +80,7 @@ impl Builder<'_> {
             slot,
             table,
             names,
+            terms: terms(conf, old),
             serves,
             files: hash,
             limits: HeadLimits {
@@ -90,6 +92,20 @@ impl Builder<'_> {
             shared,
             conf: conf.clone(),
         })
+    }
+}
+
+/// What connections are accepted by; the same as before where nothing of it has changed.
+fn terms(conf: &ListenerConf, old: Option<&Listener>) -> Arc<Terms> {
+    let is_same = |old: &ListenerConf| {
+        (&old.allow, &old.deny, &old.trusted_proxies) == (&conf.allow, &conf.deny, &conf.trusted_proxies)
+            && old.proxy_protocol_from == conf.proxy_protocol_from
+            && old.client_address_from == conf.client_address_from
+            && old.via == conf.via
+    };
+    match old {
+        Some(old) if is_same(&old.conf) => old.terms.clone(),
+        Some(_) | None => Arc::new(Terms { via: conf.via.clone() }),
     }
 }
 
