@@ -85,6 +85,29 @@ fn status_of(response: &Response) -> &str {
     response.header("cache-status").unwrap_or_default()
 }
 
+/// Else who takes a backend away since it does not answer has new requests wait for it all the same, and its answer kept.
+#[test]
+fn who_asks_after_a_reload_does_not_wait_for_the_backend_before() {
+    for (config, is_cached) in
+        [(collapsing as fn(&[SocketAddr]) -> String, false), (|backends| cached(backends, ""), true)]
+    {
+        let gate = Gate::default();
+        let former = gated(&gate, |_| Reply::Bytes(response("200 OK", FRESH, "former")));
+        let origin = Origin::start(|_| Reply::Bytes(response("200 OK", FRESH, "of now")));
+        let proxy = Proxy::start(&config(&[former.address()]));
+        let waits = ask_all(&proxy, 2, "");
+        proxy.edit(&config(&[origin.address()]));
+        proxy.until_logged("configuration in force", 1);
+        assert_eq!(ask(&proxy, "").join().unwrap().text(), "of now");
+        gate.open();
+        for waits in waits {
+            assert_eq!(waits.join().unwrap().text(), "former", "they asked before");
+        }
+        assert_eq!(proxy.get("/page").text(), "of now");
+        assert_eq!((former.requests().len(), origin.requests().len()), (1, if is_cached { 1 } else { 2 }));
+    }
+}
+
 #[test]
 fn a_hundred_ask_at_once_and_the_origin_hears_one() {
     let gate = Gate::default();

@@ -26,12 +26,26 @@ pub struct Fill {
     /// The same by the clock that is never set back.
     pub(super) since: Moment,
     pub(super) key: Key,
+    /// Who is asked.
+    pub(super) origin: OriginId,
     /// The variant that is expected, where something is stored that varies.
     pub(super) expected: Option<Key>,
     /// Whether nobody may join it.
     pub(super) is_alone: bool,
     pub(super) fills: Arc<Fills>,
     pub(super) state: Mutex<State>,
+}
+
+/// Tells apart whom fetches that are under way ask, and by what: a route and an upstream, as one generation of the
+/// configuration has them, and the next one as long as they stay the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OriginId(usize, usize);
+
+impl OriginId {
+    /// By where the two are: who asks holds them until its fetch ends.
+    pub fn of<R, U>(route: &R, upstream: &U) -> Self {
+        Self(std::ptr::from_ref(route).addr(), std::ptr::from_ref(upstream).addr())
+    }
 }
 
 /// When something was asked for.
@@ -185,14 +199,19 @@ impl Fills {
     }
 
     /// `asked` is when it was asked for, of one that nobody joins.
-    pub(super) fn begin(self: &Arc<Self>, key: Key, expected: Option<Key>, asked: Option<Mark>) -> Arc<Fill> {
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        (key, origin): (Key, OriginId),
+        expected: Option<Key>,
+        asked: Option<Mark>,
+    ) -> Arc<Fill> {
         self.counts.begun.fetch_add(1, Relaxed);
         self.counts.under_way.fetch_add(1, Relaxed);
         let id = NEXT.fetch_add(1, Relaxed);
         let now = || Mark { purges: 0, at: clock::unix_millis(), since: Moment::now() };
         let (is_alone, Mark { at: begun, since, .. }) = (asked.is_some(), asked.unwrap_or_else(now));
         let state = Mutex::new(State::new());
-        Arc::new(Fill { id, begun, since, key, expected, is_alone, fills: self.clone(), state })
+        Arc::new(Fill { id, begun, since, key, origin, expected, is_alone, fills: self.clone(), state })
     }
 }
 

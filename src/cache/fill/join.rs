@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     answer::Answer,
-    fills::{Fill, Fills, Mark},
+    fills::{Fill, Fills, Mark, OriginId},
     reader::Reader,
     source::Source,
     state::Phase,
@@ -24,6 +24,9 @@ pub struct Want<'a> {
     pub key: &'a Key,
     /// The fields of the request.
     pub request: &'a Fields,
+    /// Who is to be asked. A fetch that asks another is not joined: a reload may have changed that, just since the other
+    /// one does not answer.
+    pub origin: OriginId,
     /// The variant that it would be, where something is stored that varies.
     pub expected: Option<Key>,
     /// Whether an answer whose head has come already will do.
@@ -72,7 +75,7 @@ impl Fills {
         if alone() {
             return Joined::Alone;
         }
-        let fill = self.begin(want.key.clone(), want.expected.clone(), None);
+        let fill = self.begin((want.key.clone(), want.origin), want.expected.clone(), None);
         table.entry(want.key.hash()).or_default().push(fill.clone());
         drop(table);
         let reader = Reader::new(fill.clone());
@@ -81,7 +84,7 @@ impl Fills {
 
     /// Begins a fill that nobody joins, of what was asked for at `asked` ([`Fills::mark`]).
     pub fn begin_alone(self: &Arc<Self>, key: &Key, asked: Mark) -> (Source, Reader) {
-        let fill = self.begin(key.clone(), None, Some(asked));
+        let fill = self.begin((key.clone(), OriginId::default()), None, Some(asked));
         self.table(key).entry(key.hash()).or_default().push(fill.clone());
         // Behind the entry in the table: what comes from now on finds the fill there.
         fill.state().rules.extend(self.purges_since(key, asked.purges));
@@ -93,7 +96,7 @@ impl Fills {
 impl Fill {
     /// A reader, if this one may join. The error is the Vary of which the selector is to learn first.
     fn join(self: &Arc<Self>, want: &Want<'_>, selector: &Selector<'_>) -> Result<Option<Reader>, Vary> {
-        if self.is_alone || self.key != *want.key {
+        if self.is_alone || self.origin != want.origin || self.key != *want.key {
             return Ok(None);
         }
         let mut state = self.state();

@@ -84,7 +84,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn join_as(fills: &Arc<Fills>, target: &str, request: &Fields, expected: Option<Key>) -> Joined {
     let key = key(target);
     fills.join(
-        &Want { key: &key, request, expected, accepts: &|_| true, now: Moment::now(), patience: PATIENCE },
+        &Want {
+            key: &key,
+            request,
+            origin: OriginId::default(),
+            expected,
+            accepts: &|_| true,
+            now: Moment::now(),
+            patience: PATIENCE,
+        },
         || false,
     )
 }
@@ -237,6 +245,7 @@ fn latecomers_join_only_what_is_open_and_accepted() {
     let want = Want {
         key: &key,
         request: &Fields::default(),
+        origin: OriginId::default(),
         expected: None,
         accepts: &|_| false,
         now: Moment::now(),
@@ -256,6 +265,7 @@ fn a_fill_that_brings_nothing_is_not_joined() {
     let later = |seconds: u64| Want {
         key: &key,
         request: &request,
+        origin: OriginId::default(),
         expected: None,
         accepts: &|_| true,
         now: Moment::now().plus(Duration::from_secs(seconds)),
@@ -271,6 +281,29 @@ fn a_fill_that_brings_nothing_is_not_joined() {
     drop(third);
 }
 
+/// Else who asks after a reload waits for a backend that it has taken away, since that does not answer.
+#[test]
+fn a_fill_that_asks_another_origin_is_not_joined() {
+    let fills = Fills::new(BOUNDS);
+    let (_source, _leader) = lead(&fills, "/a");
+    let (key, request, origins) = (key("/a"), Fields::default(), ["route", "upstream", "upstream of later"]);
+    let [route, upstream, later] = &origins;
+    let want = |origin| Want {
+        key: &key,
+        request: &request,
+        origin,
+        expected: None,
+        accepts: &|_| true,
+        now: Moment::now(),
+        patience: PATIENCE,
+    };
+    let (one, other) = (OriginId::of(route, upstream), OriginId::of(route, later));
+    let Joined::Lead(_source, _reader) = fills.join(&want(one), || false) else { panic!("it is another") };
+    assert!(matches!(fills.join(&want(one), || false), Joined::Wait(_)));
+    let Joined::Lead(_other, _reader) = fills.join(&want(other), || false) else { panic!("it is another") };
+    assert!(matches!(fills.join(&want(one), || false), Joined::Wait(_)), "and each finds its own");
+}
+
 #[test]
 fn a_possible_leader_may_be_refused() {
     let fills = Fills::new(BOUNDS);
@@ -278,6 +311,7 @@ fn a_possible_leader_may_be_refused() {
     let want = Want {
         key: &key,
         request: &Fields::default(),
+        origin: OriginId::default(),
         expected: None,
         accepts: &|_| true,
         now: Moment::now(),

@@ -58,6 +58,7 @@ pub(super) async fn join<D: Downstream>(
         let want = Want {
             key: &request.key,
             request: &exchange.request.fields,
+            origin: request.origin(),
             expected: miss.expected.clone(),
             accepts: &accepts,
             now: Moment::now(),

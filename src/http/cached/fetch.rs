@@ -116,6 +116,7 @@ pub(super) fn refresh(
     let want = Want {
         key: &request.key,
         request: fields,
+        origin: request.origin(),
         expected: expected.clone(),
         accepts: &|_| true,
         now: Moment::now(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     cache::{
         cache_control::RequestControl,
+        fill::OriginId,
         freshness::{Freshness, Reason, Verdict},
         key::Key,
         memory::Found,
@@ -52,6 +53,11 @@ pub(super) enum ServedFrom {
 }
 
 impl CacheRequest<'_> {
+    /// Who would be asked for it.
+    pub(super) fn origin(&self) -> OriginId {
+        OriginId::of(self.context.route, &*self.context.worker_upstream.upstream)
+    }
+
     /// What may be served now from memory, or why nothing may.
     pub(super) fn find(&self, exchange: &Exchange) -> Result<(Stored, Verdict), Miss> {
         let fields = &exchange.request.fields;

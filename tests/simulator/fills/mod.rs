@@ -19,7 +19,9 @@ use super::seeds::{World, run};
 use crate::{
     cache::{
         date::Date,
-        fill::{Answer, Bounds, Failure, FillOutcome, Fills, Joined, ReadError, Reader, Source, Want},
+        fill::{
+            Answer, Bounds, Failure, FillOutcome, Fills, Joined, OriginId, ReadError, Reader, Source, Want,
+        },
         freshness::Times,
         key::{Key, KeySettings},
         policy::Policy,

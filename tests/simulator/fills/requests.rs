@@ -13,6 +13,7 @@ impl Stage<'_> {
         let want = Want {
             key: &self.fixture.keys[key],
             request: &fields,
+            origin: OriginId::default(),
             expected: None,
             accepts: &|_| true,
             now: Moment::now(),
