@@ -31,6 +31,7 @@ pub mod invalidate;
 pub mod key;
 pub mod memory;
 pub mod normalized_field;
+pub mod origin_id;
 pub mod peer_counts;
 mod pieces;
 pub mod policy;

@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use super::{
     encodings::{EncodedHeads, Encodings},
     freshness::Freshness,
     key::Key,
+    origin_id::OriginId,
     pieces::{self, Piece, Pieces},
     stored_head::StoredHead,
     vary::{Variant, Vary},
@@ -41,8 +42,8 @@ pub struct StoredResponse {
     expired: AtomicU64,
     /// Whether it must be validated before it is served again: what it stands for was written to.
     is_invalid: AtomicBool,
-    /// Whether a refresh in the background was begun.
-    is_refreshing: AtomicBool,
+    /// By which origin a refresh in the background was begun; 0 where none was.
+    refreshing: AtomicU32,
     /// When it was asked for last, or came; noted where `inactive` is set.
     asked: AtomicU64,
     /// When its request, or that which validated it, began, and when it was whole. By the monotonic clock: what came before
@@ -81,22 +82,10 @@ impl StoredResponse {
     pub fn assembled(key: Key, variant: Key, entry: StoredHead, body: Body) -> Self {
         let (expired, is_invalid) = (AtomicU64::new(0), AtomicBool::new(false));
         let came = Moment::recent();
-        let (is_refreshing, asked) = (AtomicBool::new(false), AtomicU64::new(came.0));
+        let (refreshing, asked) = (AtomicU32::new(0), AtomicU64::new(came.0));
         let encoded_heads = EncodedHeads::default();
         let begun = came;
-        Self {
-            key,
-            variant,
-            entry,
-            body,
-            expired,
-            is_invalid,
-            is_refreshing,
-            asked,
-            begun,
-            came,
-            encoded_heads,
-        }
+        Self { key, variant, entry, body, expired, is_invalid, refreshing, asked, begun, came, encoded_heads }
     }
 
     /// The same, whose request began then, and not just now.
@@ -156,14 +145,16 @@ impl StoredResponse {
         self.is_invalid.store(true, Relaxed);
     }
 
-    /// True for the first who asks: that one refreshes it in the background.
-    pub fn begin_refresh(&self) -> bool {
-        !self.is_refreshing.swap(true, Relaxed)
+    /// True for the first who asks: that one refreshes it in the background, by this origin. One by another origin, of before
+    /// a reload, is not waited for: it may not answer.
+    pub fn begin_refresh(&self, origin: OriginId) -> bool {
+        self.refreshing.swap(origin.number(), Relaxed) != origin.number()
     }
 
-    /// The refresh ended without a newer object in this one's place: another may be tried.
-    pub fn end_refresh(&self) {
-        self.is_refreshing.store(false, Relaxed);
+    /// The refresh by this origin ended without a newer object in this one's place: another may be tried.
+    pub fn end_refresh(&self, origin: OriginId) {
+        // One by another origin goes on.
+        let _ = self.refreshing.compare_exchange(origin.number(), 0, Relaxed, Relaxed);
     }
 
     /// It was asked for.

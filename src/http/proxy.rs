@@ -19,6 +19,7 @@ use crate::{
     exchange::{Downstream, Exchange, WebSocketOpening, grpc},
     fields::Known,
     h1::Framing,
+    moment::Moment,
     net::LeastRate,
     route::rewrite::Rewrite,
     runtime::Route,
@@ -191,7 +192,7 @@ pub(super) async fn ask_with<D: Downstream>(
             };
         }
     };
-    Ok(Answer { response, affinity: bind(&worker_upstream.upstream, exchange, sticky) })
+    Ok(Answer { response, affinity: bind(&worker_upstream.upstream, exchange, sticky, &request.tried) })
 }
 
 /// The request body, read whole before a backend is picked, and how it goes on then.
@@ -270,9 +271,17 @@ fn upstream_framing<D: Downstream>(exchange: &Exchange, framing: Framing, client
 }
 
 /// What binds the client to the backend that answered, where the upstream is sticky and it was not bound to that one
-/// already.
-fn bind(upstream: &Upstream, exchange: &Exchange, sticky: Option<usize>) -> Option<String> {
+/// already. It stays bound to one that is well and was only full: what it has there is worth more than one request.
+fn bind(upstream: &Upstream, exchange: &Exchange, sticky: Option<usize>, tried: &[usize]) -> Option<String> {
     if upstream.conf.sticky.is_none() || exchange.facts.backend == sticky {
+        return None;
+    }
+    let now = Moment::recent();
+    let is_well = |index: usize| {
+        let backend = upstream.backends.get(index).filter(|_| !tried.contains(&index));
+        backend.is_some_and(|backend| backend.is_healthy(now) && backend.weight_at(now) > 0)
+    };
+    if sticky.is_some_and(is_well) {
         return None;
     }
     affinity::set_cookie(upstream, exchange.facts.backend?, exchange.facts.peer.tls.is_some())

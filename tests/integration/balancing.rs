@@ -5,14 +5,14 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
         mpsc,
     },
     time::{Duration, Instant},
 };
 
 use crate::{
-    collapse::metric,
+    collapse::{Gate, metric},
     support::{Client, Origin, PATIENCE, Proxy, Reply, eventually, nobody},
 };
 
@@ -278,6 +278,36 @@ fn a_sticky_client_stays_until_its_backend_is_gone() {
     assert_ne!(new, value);
     let stays = fleet.proxy.connect().get_with("/", "a", &format!("Cookie: {new}\r\n"));
     assert_eq!((stays.text(), stays.header("set-cookie")), (moved.text(), None));
+}
+
+/// Else its session is gone for one request too many.
+#[test]
+fn a_sticky_client_comes_back_to_a_backend_that_was_full() {
+    let (gate, is_held) = (Gate::default(), Arc::new(AtomicBool::new(false)));
+    let (pass, notes) = (gate.clone(), is_held.clone());
+    let home = Origin::start(move |request| {
+        if request.target == "/held" {
+            notes.store(true, SeqCst);
+            pass.pass();
+        }
+        Reply::Text(200, "home".into())
+    });
+    let other = Origin::named("other");
+    let backends = [(home.address(), "max_connections = 1"), (other.address(), "")];
+    let proxy = Proxy::start(&config("sticky = { cookie = \"lb\" }", &backends, ""));
+    let first = std::iter::repeat_with(|| proxy.connect().get("/")).find(|it| it.text() == "home").unwrap();
+    let cookie = first.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let fields = format!("Cookie: {cookie}\r\n");
+    let ask = |target: &str| proxy.connect().get_with(target, "a", &fields);
+    std::thread::scope(|scope| {
+        let held = scope.spawn(|| ask("/held"));
+        eventually("it is full", || is_held.load(SeqCst));
+        let answer = ask("/");
+        assert_eq!((answer.text().as_str(), answer.header("set-cookie")), ("other", None));
+        gate.open();
+        assert_eq!(held.join().unwrap().text(), "home");
+    });
+    eventually("it comes back", || ask("/").text() == "home");
 }
 
 /// A backend whose every answer must be released; it counts how many requests it has at once.

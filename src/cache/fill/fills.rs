@@ -11,7 +11,7 @@ use std::{
 use super::{recent::Recent, state::State};
 use crate::{
     account::{self, Owner},
-    cache::{key::Key, purge::Rule},
+    cache::{key::Key, origin_id::OriginId, purge::Rule},
     moment::Moment,
     sync::{Mutex, MutexGuard},
     telemetry::clock,
@@ -34,18 +34,6 @@ pub struct Fill {
     pub(super) is_alone: bool,
     pub(super) fills: Arc<Fills>,
     pub(super) state: Mutex<State>,
-}
-
-/// Tells apart whom fetches that are under way ask, and by what: a route and an upstream, as one generation of the
-/// configuration has them, and the next one as long as they stay the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OriginId(usize, usize);
-
-impl OriginId {
-    /// By where the two are: who asks holds them until its fetch ends.
-    pub fn of<R, U>(route: &R, upstream: &U) -> Self {
-        Self(std::ptr::from_ref(route).addr(), std::ptr::from_ref(upstream).addr())
-    }
 }
 
 /// When something was asked for.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     answer::Answer,
-    fills::{Fill, Fills, Mark, OriginId},
+    fills::{Fill, Fills, Mark},
     reader::Reader,
     source::Source,
     state::Phase,
@@ -12,6 +12,7 @@ use super::{
 use crate::{
     cache::{
         key::Key,
+        origin_id::OriginId,
         vary::{Selector, Vary},
     },
     fields::Fields,

@@ -23,7 +23,7 @@ mod tests;
 
 pub use self::{
     answer::{Answer, Failure, Origin},
-    fills::{Bounds, Fill, Fills, Mark, OriginId, Stats},
+    fills::{Bounds, Fill, Fills, Mark, Stats},
     hub::drive,
     join::{Joined, Want},
     reader::{FillOutcome, ReadError, Reader},

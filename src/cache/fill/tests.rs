@@ -19,6 +19,7 @@ use crate::{
         date::Date,
         freshness::Times,
         key::{Key, KeySettings},
+        origin_id::OriginId,
         policy::Policy,
         purge::Rule,
         stored_head::StoredHead,

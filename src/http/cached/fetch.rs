@@ -21,6 +21,7 @@ use crate::{
         cache_control::RequestControl,
         fill::{self, Joined, Origin, Reader, Source, Want},
         freshness::Verdict,
+        origin_id::OriginId,
         status::Forward,
         store::Cache,
         stored::Stored,
@@ -78,11 +79,11 @@ pub(super) enum FetchResult {
 }
 
 /// A refresh in the background; when it ends, another may begin.
-struct Refresh(Arc<StoredResponse>);
+struct Refresh(Arc<StoredResponse>, OriginId);
 
 impl Drop for Refresh {
     fn drop(&mut self) {
-        self.0.end_refresh();
+        self.0.end_refresh(self.1);
     }
 }
 
@@ -107,16 +108,17 @@ pub(super) fn refresh(
     stored: &Arc<StoredResponse>,
     exchange: &mut ActiveExchange,
 ) {
-    if !stored.begin_refresh() {
+    let origin = request.origin();
+    if !stored.begin_refresh(origin) {
         return;
     }
-    let refresh = Refresh(stored.clone());
+    let refresh = Refresh(stored.clone(), origin);
     let expected = (!stored.entry.vary.is_nothing()).then(|| stored.variant.clone());
     let fields = &exchange.request.fields;
     let want = Want {
         key: &request.key,
         request: fields,
-        origin: request.origin(),
+        origin,
         expected: expected.clone(),
         accepts: &|_| true,
         now: Moment::now(),

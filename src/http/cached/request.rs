@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::{
     cache::{
         cache_control::RequestControl,
-        fill::OriginId,
         freshness::{Freshness, Reason, Verdict},
         key::Key,
         memory::Found,
+        origin_id::OriginId,
         status::Forward,
         store::Cache,
         stored::Stored,

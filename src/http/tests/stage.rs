@@ -191,7 +191,12 @@ impl Stage {
         let permit = Permit::new(self.open.clone(), 0, shared, None);
         let stream = Http1Stream::new(Stream::Plain(Plain::Unix(ours)), Buffer::default());
         let is_trusted = self.is_trusted.get();
-        let peer = Rc::new(Peer { text: "192.0.2.1".into(), is_trusted, ..Peer::default() });
+        let peer = Rc::new(Peer {
+            text: "192.0.2.1".into(),
+            is_trusted,
+            terms: listener.terms.clone(),
+            ..Peer::default()
+        });
         (client, Connection::new(stream, peer, self.worker.clone(), listener.slot, permit))
     }
 

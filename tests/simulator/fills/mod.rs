@@ -19,11 +19,10 @@ use super::seeds::{World, run};
 use crate::{
     cache::{
         date::Date,
-        fill::{
-            Answer, Bounds, Failure, FillOutcome, Fills, Joined, OriginId, ReadError, Reader, Source, Want,
-        },
+        fill::{Answer, Bounds, Failure, FillOutcome, Fills, Joined, ReadError, Reader, Source, Want},
         freshness::Times,
         key::{Key, KeySettings},
+        origin_id::OriginId,
         policy::Policy,
         purge::Rule,
         stored_head::StoredHead,
