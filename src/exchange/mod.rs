@@ -45,8 +45,8 @@ pub struct Facts {
     pub started: Moment,
     /// The other end of the connection; the same for every exchange of it.
     pub peer: Rc<Peer>,
-    /// Whether it is no longer trusted, by a reload since the connection was accepted.
-    pub has_lost_trust: bool,
+    /// Whether it is trusted where it was not, or not where it was, by a reload since the connection was accepted.
+    pub has_other_trust: bool,
     /// The client behind a trusted proxy; `None` where the client is the other end itself.
     pub client: Option<ClientAddress>,
     /// Its id, for the log and `X-Request-Id`.
@@ -82,7 +82,7 @@ impl Facts {
     pub fn reset(&mut self, peer: &Rc<Peer>, now: Moment) {
         self.started = now;
         self.peer = peer.clone();
-        self.has_lost_trust = false;
+        self.has_other_trust = false;
         self.client = None;
         self.id.clear();
         (self.route, self.upstream, self.backend) = (None, None, None);
@@ -98,7 +98,7 @@ impl Facts {
 
     /// Whether the forwarding fields of the other end are believed (`trusted_proxies`).
     pub fn is_trusted(&self) -> bool {
-        self.peer.is_trusted && !self.has_lost_trust
+        self.peer.is_trusted != self.has_other_trust
     }
 
     /// The client's address: the one that lists, limits and hashing look at.
@@ -235,7 +235,7 @@ impl Exchange {
         fork.readings.clone_from(&self.readings);
         fork.path_length = self.path_length;
         fork.hop.clone_from(&self.hop);
-        fork.facts.has_lost_trust = self.facts.has_lost_trust;
+        fork.facts.has_other_trust = self.facts.has_other_trust;
         fork.facts.client.clone_from(&self.facts.client);
         fork.facts.id.clone_from(&self.facts.id);
         (fork.facts.route, fork.facts.upstream) = (self.facts.route, self.facts.upstream);

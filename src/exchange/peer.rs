@@ -25,7 +25,7 @@ pub struct Peer {
     /// The address as text, formatted once.
     pub text: Box<str>,
     /// Whether its forwarding fields were believed when it was accepted (`trusted_proxies`); for a request ask the
-    /// exchange's facts, since a reload may have taken that away.
+    /// exchange's facts, since a reload may have changed that.
     pub is_trusted: bool,
     /// Facts of TLS, on an `https` listener.
     pub tls: Option<Box<TlsFacts>>,

@@ -17,10 +17,13 @@ use crate::{
     runtime::{Listener, permit::AddressPlace},
 };
 
-/// Takes from a connection the trust that it was accepted with, where a reload has taken it from its other end since.
+/// Gives a connection the trust that its other end has now, where a reload has changed by what it was accepted.
 pub(super) fn review_trust(listener: &Listener, exchange: &mut Exchange) {
     let facts = &mut exchange.facts;
-    facts.has_lost_trust = facts.peer.is_trusted && !listener.trusts(facts.peer.address);
+    let peer = &facts.peer;
+    facts.has_other_trust = !Arc::ptr_eq(&peer.terms, &listener.terms)
+        && peer.has_address()
+        && listener.trusts(peer.address) != peer.is_trusted;
 }
 
 /// Where a reload has changed by what its listener lets clients in, believes them, or what it says of Via, a connection that
@@ -61,13 +64,13 @@ pub fn find(listener: &Listener, exchange: &mut Exchange) -> Result<()> {
 }
 
 /// Lets the client of a request in by `allow`, `deny` and `max_connections_per_address`, where its connection may not
-/// have been judged, since its other end was trusted then: its place, where there is a limit.
+/// have been judged, since its other end was trusted then, or is now: its place, where there is a limit.
 ///
 /// # Errors
 ///
 /// [`Kind::ClientDenied`] and [`Kind::ClientLimit`].
 pub(super) fn admit(listener: &Listener, exchange: &Exchange) -> Result<Option<AddressPlace>> {
-    if !exchange.facts.peer.is_trusted {
+    if !exchange.facts.peer.is_trusted && !exchange.facts.is_trusted() {
         return Ok(None);
     }
     let client = exchange.facts.client_address();

@@ -43,7 +43,7 @@ pub(super) async fn serve<D: Downstream>(
     }
     exchange.stand_for(listener.slot);
     exchange.facts.peer = Rc::new(as_seen(&mark, listener.terms.clone()));
-    exchange.facts.has_lost_trust = false;
+    exchange.facts.has_other_trust = false;
     let found = client_address::find(listener, exchange);
     trace::start(exchange, &snapshot.shared.config.trace);
     found?;

@@ -99,7 +99,7 @@ impl ActiveTunnel {
         Facts {
             started: passed.started,
             peer: self.peer.clone(),
-            has_lost_trust: false,
+            has_other_trust: false,
             client: None,
             id: self.worker.ids.text(passed.id),
             route: passed.route.get(),

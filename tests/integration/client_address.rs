@@ -193,10 +193,17 @@ fn connections_that_are_open_go_by_what_a_reload_says() {
         assert_eq!(open.get("/before").status, 200);
         proxy.edit(&config(after));
         proxy.until_logged("configuration in force", 1);
-        let last = open.get("/last");
+        let last = open.get_with("/last", "a", "X-Forwarded-For: 192.0.2.1\r\n");
         assert_eq!((last.status, last.header("connection")), (status, Some("close")), "{after}");
         assert!(open.is_closed(), "{after}");
     }
+    // A proxy that is trusted now is believed at once.
+    let proxy = Proxy::start(&config(""));
+    let mut open = proxy.connect();
+    assert_eq!(open.get("/before").status, 200);
+    proxy.edit(&config(&(TRUSTED.to_owned() + DENIED)));
+    proxy.until_logged("configuration in force", 1);
+    assert_eq!(open.get_with("/denied", "a", "X-Forwarded-For: 203.0.113.7\r\n").status, 403);
     // What changes nothing of that leaves connections alone.
     let proxy = Proxy::start(&config(DENIED));
     let mut open = proxy.connect();
