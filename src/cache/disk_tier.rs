@@ -4,7 +4,7 @@
 //! A purge holds from the moment that it is asked for, though the files are looked through only after it: what is
 //! found meanwhile is compared with it ([`DiskTier::purge`]). That goes for folders too that are not in force at the moment:
 //! for one that another program has still, purges and writes wait until it is opened, and one that a reload took away is
-//! emptied when it comes back, if there were any. A mark in the folder says so to any other program that opens it.
+//! emptied when it comes back, if there were any. Any other program that opens it finds a mark there, and empties it.
 
 mod disk_object;
 mod disk_write;
@@ -111,10 +111,12 @@ impl Held for Disk {
         let Some(tier) = tier.upgrade() else { return };
         tier.formers.add(path);
         tier.marks.watch(path);
+        // At once, whatever comes: a program after this one, which may have no disk, or this folder later only, hears of none
+        // of it, and this one may be killed.
+        tier.marks.mark();
         // What is under way may go on in another folder.
         if tier.past.is_recent(now_millis()) {
             tier.formers.miss();
-            tier.marks.mark();
         }
     }
 }

@@ -445,3 +445,43 @@ fn what_nobody_asks_for_leaves_memory_and_disk() {
     let proxy = start_again(&config(&folder, origin.address(), "inactive = \"5s\"\n"), 2);
     eventually("after a start they leave, too", || metric(&proxy, OBJECTS) == 0);
 }
+
+/// The next program has no disk, and nobody tells it that the folder is to hear of its writes.
+#[test]
+fn a_folder_out_at_an_upgrade_comes_back_empty() {
+    let origin = Origin::start(|request| match request.method.as_str() {
+        "GET" => fresh("hello", ""),
+        _ => Reply::Bytes(b"HTTP/1.1 204 X\r\n\r\n".to_vec()),
+    });
+    let folder = proxy::folder();
+    let text = config(&folder, origin.address(), "");
+    let without: String =
+        text.lines().filter(|line| !line.starts_with("disk")).map(|line| format!("{line}\n")).collect();
+    let proxy = Proxy::start(&text);
+    proxy.get("/a");
+    eventually("it is on disk", || metric(&proxy, OBJECTS) == 1);
+    proxy.edit(&without);
+    proxy.until_logged("configuration in force", 1);
+    let is_marked = || {
+        let mut names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+        names.any(|name| name.to_string_lossy().starts_with("missed-"))
+    };
+    // Folders are taken out a moment after the rest is in force.
+    eventually("the folder is out", is_marked);
+    proxy.signal("USR2");
+    proxy.until_upgraded(1);
+    // Until then the old program may accept connections too.
+    proxy.until_logged("drained", 1);
+    let mut client = proxy.connect();
+    client.send("PUT /a HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(client.response("PUT").status, 204);
+    proxy.edit(&text);
+    proxy.until_logged("configuration in force", 2);
+    eventually("the folder is in force", || {
+        let metrics = Client::connect(proxy.address("admin")).get_with("/metrics", "localhost", "").text();
+        metrics.contains(OBJECTS)
+    });
+    assert!(!is_marked());
+    let status = status_of(&proxy.get("/a"));
+    assert!(status.contains("fwd=uri-miss"), "{status}");
+}

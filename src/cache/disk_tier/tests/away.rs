@@ -84,7 +84,7 @@ fn a_folder_that_comes_back_brings_nothing_that_was_purged() {
         reload(&CacheConf::collapsing("c"));
         assert!(!tier.is_open());
         assert_eq!(take(&tier).map_or(0, Purging::run), 0, "{what}");
-        assert_eq!(is_marked(&folder), what != "nothing", "{what}");
+        assert!(is_marked(&folder), "{what}");
         reload(&folder.conf());
         until_known(&tier);
         until("it is made up for", || !is_marked(&folder));
@@ -98,7 +98,7 @@ fn a_folder_that_comes_back_brings_nothing_that_was_purged() {
 }
 
 /// It waits for the folder, or a reload has taken that out, when something comes; it ends, and another program opens the
-/// folder.
+/// folder. That may have run for long without it: of one that was out, nobody knows what it missed.
 #[test]
 fn a_later_program_serves_nothing_that_a_folder_missed() {
     for ((what, take, _), is_waiting) in takings().flat_map(|taking| [(taking, true), (taking, false)]) {
@@ -115,7 +115,7 @@ fn a_later_program_serves_nothing_that_a_folder_missed() {
         tier.place().close();
         drop((object, first, tier));
         let later = folder.open();
-        let expected = (what == "nothing").then_some(true);
+        let expected = (what == "nothing" && is_waiting).then_some(true);
         assert_eq!(find(&later).map(|found| is_fresh(&found)), expected, "{what}, {is_waiting}");
         assert!(!is_marked(&folder), "the next one has what this one keeps");
     }
