@@ -73,6 +73,7 @@ pub fn run(
     let tickets = Tickets::new(Moment::now()).map_err(|error| error.to_string())?;
     let (snapshot, overrides, names) = first(&loaded.config, before.as_ref(), &registry, &tickets)?;
     open_caches(&loaded, &snapshot, before.is_some())?;
+    before.iter().for_each(|before| handover_state::adopt_journals(&before.state, &snapshot, &registry));
     account::set_limit(snapshot.config.runtime.memory.0);
     let is_waiting = before.is_some() && serves_later(&snapshot);
     if before.is_some() {

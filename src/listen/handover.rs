@@ -175,9 +175,11 @@ impl Predecessor {
 pub struct ReadyPipe(UnixStream);
 
 impl ReadyPipe {
-    /// Says that this program serves, that it answers [`ASK_WORKERS`] and [`TAKE_SESSIONS`], and takes [`take_cluster`].
+    /// Says that this program serves, that it answers [`ASK_WORKERS`] and [`TAKE_SESSIONS`], takes [`take_cluster`], and
+    /// delivers from the journals that it was told of.
     pub fn ready(&self) {
-        let line = b"{\"ready\":true,\"answers\":true,\"sessions\":true,\"cluster\":true}\n";
+        let line =
+            b"{\"ready\":true,\"answers\":true,\"sessions\":true,\"cluster\":true,\"journals\":true}\n";
         if let Err(error) = (&self.0).write_all(line) {
             tracing::warn!("the previous program has already ended: {error}");
         }

@@ -1,11 +1,12 @@
 //! What one program hands to the next, so that it does not begin from nothing: health, ejections, averages,
-//! what administrators changed, ticket keys.
+//! what administrators changed, ticket keys, where accepted writes are.
 //!
 //! Moments are given as distances from now, since each process has a clock of its own. What the next one does
 //! not understand it leaves out: an upgrade must also be possible between versions.
 
 use std::{
     collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -21,9 +22,10 @@ use crate::{
     config::peers,
     listen::handover::at,
     moment::Moment,
-    runtime::{Snapshot, addresses::Addresses, overrides::Overrides},
+    runtime::{Snapshot, addresses::Addresses, overrides::Overrides, registry::Registry},
     tls::tickets::{Revealed, Tickets},
     upstream::{Upstream, conf::written_alike},
+    writeback::{conf::JournalConf, journals::HandedJournal},
 };
 
 /// Everything there is to hand over.
@@ -78,6 +80,60 @@ pub fn ticket_keys(tickets: &Tickets, now: Moment) -> Value {
     let revealed = tickets.reveal(now);
     let keys: Vec<String> = revealed.keys.iter().map(|key| hex(key)).collect();
     json!({"keys": keys, "seconds_left": revealed.left.as_secs()})
+}
+
+/// The journals in which accepted writes are, or may be: those too that the configuration does not ask for any more.
+pub fn journals(snapshot: &Snapshot, registry: &Registry) -> Value {
+    let mut all = registry.journals_to_hand_over();
+    // One that is asked for may be another program's still.
+    for cache in &snapshot.caches {
+        let is_new = |journal: &&JournalConf| all.iter().all(|it| *it.path != *journal.path);
+        let journal = cache.conf.journal.as_ref().filter(is_new);
+        all.extend(journal.map(|journal| HandedJournal {
+            path: journal.path.to_path_buf(),
+            size: journal.size.0,
+            cache: Some(cache.conf.name.as_str().into()),
+        }));
+    }
+    let told = |it: &HandedJournal| {
+        let (path, cache) = (it.path.to_str(), it.cache.as_deref());
+        json!({"path": path, "size": it.size, "cache": cache})
+    };
+    all.iter().map(told).collect()
+}
+
+fn handed_journals(state: &Value) -> impl Iterator<Item = HandedJournal> {
+    let journals = at(state, "journals").as_array().into_iter().flatten();
+    journals.filter_map(|it| {
+        let path = PathBuf::from(at(it, "path").as_str()?);
+        let size = at(it, "size").as_u64().unwrap_or(USUAL_SIZE);
+        Some(HandedJournal { path, size, cache: at(it, "cache").as_str().map(Into::into) })
+    })
+}
+
+/// As much may wait in a journal of which that was not said.
+const USUAL_SIZE: u64 = 1 << 30;
+
+/// Has those delivered from that the configuration here does not ask for, once the program before has let go of them. After
+/// the folders were opened that it asks for.
+pub fn adopt_journals(state: &Value, snapshot: &Snapshot, registry: &Registry) {
+    let asked = |folder: &Path| {
+        let mut journals = snapshot.caches.iter().filter_map(|cache| cache.conf.journal.as_ref());
+        journals.any(|journal| is_same_folder(&journal.path, folder))
+    };
+    for HandedJournal { path, size, cache } in handed_journals(state).filter(|it| !asked(&it.path)) {
+        let cache = snapshot.caches.iter().find(|it| cache.as_deref() == Some(it.conf.name.as_str()));
+        match cache {
+            Some(cache) => cache.store.back.adopt_later(&path, size),
+            None => registry.journals.adopt_orphan_later(&path, size),
+        }
+    }
+}
+
+/// Whether both lead to one folder. One that this program has by another path would be waited for without end.
+fn is_same_folder(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    one == other || real(one).is_some_and(|one| real(other) == Some(one))
 }
 
 /// The number of the generation that was handed over.
@@ -288,7 +344,7 @@ fn bytes(hex: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::{build, registry::Registry};
+    use crate::runtime::build;
 
     const CONFIG: &str = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
         [[route]]\nname = \"all\"\nupstream = \"app\"\n[[upstream]]\nname = \"app\"\n\
@@ -471,5 +527,34 @@ mod tests {
             assert!(new.upstreams[0].backends.iter().all(|backend| backend.is_available(now)));
             assert!(overrides(&state).is_empty());
         }
+    }
+
+    /// Versions before this one say nothing of journals, and one after it may say less, or more.
+    #[test]
+    fn journals_are_known_by_their_folder_alone() {
+        let state = json!({"journals": [
+            {"path": "/a", "size": 7, "cache": "pages", "more": true},
+            {"path": "/b", "cache": null},
+            {"size": 7},
+            "/c",
+        ]});
+        let journal = |path: &str, size, cache: Option<&str>| {
+            HandedJournal { path: path.into(), size, cache: cache.map(Into::into) }
+        };
+        let expected = [journal("/a", 7, Some("pages")), journal("/b", USUAL_SIZE, None)];
+        assert_eq!(handed_journals(&state).collect::<Vec<_>>(), expected);
+        for state in [json!({}), json!(null), json!({"journals": "none"})] {
+            assert_eq!(handed_journals(&state).count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_folder_is_the_same_by_any_path() {
+        let folder = std::env::temp_dir().join(format!("pointsman-handed-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        assert!(is_same_folder(&folder, &folder.join("../").join(folder.file_name().unwrap())));
+        assert!(!is_same_folder(&folder, &folder.join("..")));
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(is_same_folder(&folder, &folder) && !is_same_folder(&folder, &folder.join("..").join("nowhere")));
     }
 }

@@ -100,6 +100,9 @@ impl Engine {
             let ended = spawn_blocking(move || next.refuse_ended(&pipe)).await;
             result = Err(ended.ok().flatten().unwrap_or(why));
         }
+        if result.as_ref().is_ok_and(|started| started.takes_journals) {
+            self.shared.registry.journals.leave_to_next();
+        }
         let result = result.map(|started| started.pid);
         result.map_err(|why| {
             tracing::error!("the upgrade failed, and this program keeps running: {why}");
@@ -143,15 +146,16 @@ impl Engine {
     }
 
     fn give(&self) -> io::Result<Given> {
-        let in_force = self.state.in_force.load();
+        let (in_force, snapshot) = (self.state.in_force.load(), self.shared.snapshot.load());
         let mut state = handover_state::collect(
-            &self.shared.snapshot.load(),
+            &snapshot,
             (&in_force.overrides, &self.names),
             &self.tickets,
             Moment::now(),
         );
         if let Some(state) = state.as_object_mut() {
             state.insert("cluster".into(), self.shared.registry.cluster.to_hand_over());
+            state.insert("journals".into(), handover_state::journals(&snapshot, &self.shared.registry));
         }
         let mut given = Given { message: Value::Null, sockets: Vec::new() };
         let sockets: Vec<Value> = self
@@ -206,6 +210,7 @@ struct Started {
     pipe: Arc<UnixStream>,
     takes_sessions: bool,
     takes_cluster: bool,
+    takes_journals: bool,
 }
 
 /// Starts the program and waits until it serves. The error is for people. Blocks.
@@ -252,6 +257,7 @@ fn prove(ours: &Arc<UnixStream>, pid: u32, given: &Given, next: &Successor) -> R
                         pipe: ours.clone(),
                         takes_sessions: at(&answer, "sessions") == true,
                         takes_cluster: at(&answer, "cluster") == true,
+                        takes_journals: at(&answer, "journals") == true,
                     })
                 }
                 None => Err("it sent a message that this program does not understand".to_owned()),

@@ -26,7 +26,7 @@ use crate::{
         repeated::Repeated,
     },
     upstream::{BackendCounters, queue::Queue, sessions::Sessions},
-    writeback::journals::Journals,
+    writeback::journals::{HandedJournal, Journals},
 };
 
 /// Upstream and address: what makes a backend the same one after a reload.
@@ -346,8 +346,19 @@ impl Registry {
         })
     }
 
+    /// The journals that the next program may have to deliver from, whatever its configuration asks for.
+    pub fn journals_to_hand_over(&self) -> Vec<HandedJournal> {
+        let caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = caches.iter().filter_map(|(key, store)| match key {
+            CacheKey::Named(name) => Some((name, &store.back)),
+            CacheKey::Route(_) => None,
+        });
+        self.journals.to_hand_over(&named.collect::<Vec<_>>())
+    }
+
     /// Has caches let go of their folders: another program is to have them. Those too that only an older generation has.
     pub fn close_caches(&self) {
+        self.journals.note_left();
         self.stores().iter().for_each(|store| store.close());
         self.journals.close();
     }

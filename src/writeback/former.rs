@@ -44,6 +44,11 @@ impl Former {
         self.kept().journals.retain(|other| !Arc::ptr_eq(other, journal));
     }
 
+    /// Whether it is among them.
+    pub(super) fn has(&self, journal: &Arc<Journal>) -> bool {
+        self.kept().journals.iter().any(|other| Arc::ptr_eq(other, journal))
+    }
+
     /// Those in which something waits, or is on its way.
     pub(super) fn busy(&self) -> Vec<Arc<Journal>> {
         self.let_go();

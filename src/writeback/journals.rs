@@ -7,6 +7,9 @@
 //! Invariant: a journal is open as long as something waits in it or is on its way into it, whatever becomes of the
 //! configuration, until the program ends or another takes over; as long it is found, by who delivers and by who reads.
 
+mod adopted;
+mod left;
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -19,13 +22,16 @@ use std::{
 
 use tokio::sync::Notify;
 
+use self::{adopted::Pending, left::LeftBehind};
 use super::{
     conf::JournalConf,
-    former::{Awaited, Former},
+    former::Former,
     journal::{Ends, Entry, Journal, Options, Stats},
     waiting::AllWaiting,
 };
-use crate::owned_directory::{Attempts, Held, OwnedDirectory};
+use crate::owned_directory::{Held, OwnedDirectory};
+
+pub use self::adopted::HandedJournal;
 
 /// Every journal of the program.
 #[derive(Debug, Default)]
@@ -36,8 +42,14 @@ pub struct Journals {
     ends: Arc<Ends>,
     /// Those that no configuration asked for when another program let go of them.
     adopted: Mutex<Vec<Arc<Journal>>>,
+    /// Those that are to be, and that another program has still.
+    pending: Mutex<Vec<Pending>>,
+    /// Those of caches that no configuration had any more when a program before this one handed them over.
+    orphans: Arc<Former>,
     /// What waits in those that are to be delivered from.
     waiting: AllWaiting,
+    /// What waits where no configuration asks for it when the program ends.
+    left: LeftBehind,
 }
 
 #[derive(Debug)]
@@ -46,8 +58,12 @@ struct Known {
     journal: Weak<Journal>,
     /// Whether a configuration in force asked for it, ever.
     is_in_force: bool,
+    /// How many caches have it in force: two for a moment, where one takes it over from the other.
+    asked: usize,
 }
 
+/// How often it is looked whether another program has let go.
+const LOOK: Duration = Duration::from_millis(20);
 /// How long one may take to let go of a journal that nobody needs any more.
 const CLOSING: Duration = Duration::from_millis(500);
 
@@ -60,6 +76,7 @@ impl Journals {
         drop(known);
         // Whoever was given them keeps them from here on, as long as they are needed.
         self.adopted().retain(|journal| journal.is_owing());
+        self.orphans.let_go();
         in_force
     }
 
@@ -70,16 +87,19 @@ impl Journals {
 
     /// The program ends, or another takes over: nothing more is to be delivered from here.
     pub fn close(&self) {
+        self.note_left();
         self.is_closed.store(true, Ordering::Release);
         self.adopted().clear();
+        self.orphans.close();
         self.note_waiting(&[]);
         self.changed.notify_one();
     }
 
     /// Waits until those that nobody needs any more are closed, with everything in them that there is to note. For the
-    /// end of the program, which would cut that off.
+    /// end of the program, which would cut that off. Complains of what nobody delivers after it.
     pub fn finish(&self) {
         self.ends.wait_for_all();
+        self.left.tell();
     }
 
     /// Whether nothing more is to be delivered.
@@ -121,7 +141,7 @@ impl Journals {
             }
         };
         let is_in_force = begin(&journal);
-        let known = Known { path: path.to_owned(), journal: Arc::downgrade(&journal), is_in_force };
+        let known = Known { path: path.to_owned(), journal: Arc::downgrade(&journal), is_in_force, asked: 0 };
         let mut all = self.known();
         all.retain(|one| one.journal.strong_count() > 0);
         all.push(known);
@@ -129,13 +149,16 @@ impl Journals {
         Ok(journal)
     }
 
-    /// Whether any write waits in any journal.
+    /// Whether any write waits in any journal, or may in one that another program has still and that is of no cache here.
     pub fn is_owing(&self) -> bool {
-        self.waiting.is_owing()
+        self.waiting.is_owing() || self.orphans.is_awaiting()
     }
 
     /// Waits until no write of a URI waits in any journal.
     pub async fn until_delivered(&self, uri: &[u8]) {
+        while self.orphans.is_awaiting() && !self.is_closed() {
+            tokio::time::sleep(LOOK).await;
+        }
         self.waiting.until_delivered(uri, None).await;
     }
 
@@ -150,12 +173,21 @@ impl Journals {
 
     fn begin(&self, journal: &Arc<Journal>) {
         let mut known = self.known();
-        for one in known.iter_mut() {
-            one.is_in_force |= one.journal.ptr_eq(&Arc::downgrade(journal));
+        for one in known.iter_mut().filter(|one| one.journal.ptr_eq(&Arc::downgrade(journal))) {
+            one.is_in_force = true;
+            one.asked += 1;
         }
         self.note_waiting(&known);
         drop(known);
+        self.orphans.remove(journal);
         self.changed.notify_one();
+    }
+
+    /// One of the caches has it in force no more.
+    fn end(&self, journal: &Arc<Journal>) {
+        for one in self.known().iter_mut().filter(|one| one.journal.ptr_eq(&Arc::downgrade(journal))) {
+            one.asked = one.asked.saturating_sub(1);
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Vec<Known>> {
@@ -164,55 +196,6 @@ impl Journals {
 
     fn adopted(&self) -> MutexGuard<'_, Vec<Arc<Journal>>> {
         self.adopted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Opens the journal in a folder that no configuration asks for any more, among the former ones of its cache, so that
-    /// what waits in it is delivered. False while somebody else has it who may put it in force, or let go of it.
-    fn adopt(&self, path: &Path, limit: u64, former: &Weak<Former>) -> io::Result<bool> {
-        let journal = self.open_or(path, limit, |journal| {
-            // The cache may be gone.
-            former.upgrade().iter().for_each(|former| former.add(journal.clone()));
-            let mut adopted = self.adopted();
-            // Of the two that clear it, that one comes later.
-            if !self.is_closed() {
-                adopted.push(journal.clone());
-            }
-            true
-        })?;
-        self.changed.notify_one();
-        Ok(self.known().iter().any(|one| one.is_in_force && one.journal.ptr_eq(&Arc::downgrade(&journal))))
-    }
-
-    /// Does so once the other program that has the folder lets go of it.
-    fn adopt_later(self: &Arc<Self>, path: &Path, limit: u64, former: &Arc<Former>) {
-        let mut awaited = Some(Awaited::of(former));
-        let (journals, former, folder) = (self.clone(), Arc::downgrade(former), path.to_owned());
-        let adopt = move || {
-            let mut attempts = Attempts::default();
-            while !journals.is_closed() {
-                match journals.adopt(&folder, limit, &former) {
-                    Ok(true) => return,
-                    Ok(false) => {}
-                    Err(error) => {
-                        if attempts.failed(&error) {
-                            tracing::error!(
-                                "what waits in the journal in {} cannot be delivered yet: {error}",
-                                folder.display()
-                            );
-                        }
-                        // Nobody knows when it will be had: writes go on without it.
-                        if error.kind() != io::ErrorKind::WouldBlock {
-                            awaited = None;
-                        }
-                    }
-                }
-                attempts.pause();
-            }
-            drop(awaited);
-        };
-        if let Err(error) = std::thread::Builder::new().name("cache-journal".to_owned()).spawn(adopt) {
-            tracing::error!("what waits in the journal in {} is not delivered: {error}", path.display());
-        }
     }
 }
 
@@ -253,6 +236,7 @@ impl Held for Journal {
     }
 
     fn end(self: Arc<Self>, context: &FormerJournals) {
+        context.journals.end(&self);
         context.former.add(self);
     }
 }
@@ -291,7 +275,9 @@ impl WriteBack {
     /// Whether what was accepted of late may be known here; with `needs_journal`, writes are to be accepted too. Not while
     /// another program has a journal still, from which this one takes over.
     pub fn is_ready(&self, needs_journal: bool) -> bool {
-        !self.place.context.former.is_awaiting() && (!needs_journal || self.place.is_open())
+        let FormerJournals { former, journals } = &self.place.context;
+        let is_awaiting = former.is_awaiting() || journals.orphans.is_awaiting();
+        !is_awaiting && (!needs_journal || self.place.is_open())
     }
 
     /// Whether the journals were let go of, for another program to have.
@@ -350,7 +336,7 @@ mod tests {
 
     const LIMIT: u64 = 1 << 20;
 
-    fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    pub(super) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         let began = Instant::now();
         while !is_so() {
             assert!(began.elapsed() < Duration::from_secs(20), "not in 20 seconds: {what}");

@@ -282,6 +282,79 @@ fn what_waits_is_delivered_whatever_becomes_of_the_configuration() {
     eventually("nobody has the folder any more", || lock.try_lock().is_ok());
 }
 
+/// An origin that takes nothing until it is well; what it took then, in order.
+fn ailing(is_well: &Arc<AtomicBool>) -> (Origin, Arc<Mutex<Vec<String>>>) {
+    let (is_well, taken) = (is_well.clone(), Arc::<Mutex<Vec<String>>>::default());
+    let taking = taken.clone();
+    let origin = Origin::start(move |request| {
+        if !is_well.load(SeqCst) {
+            return Reply::Bytes(b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n".to_vec());
+        }
+        if let Some(copy) = request.header("copy") {
+            taking.lock().unwrap().push(copy.to_owned());
+        }
+        Reply::Bytes(b"HTTP/1.1 204 X\r\n\r\n".to_vec())
+    });
+    (origin, taken)
+}
+
+/// The configuration with another folder for the journal, and the one without a cache.
+fn without_its_journal(text: &str, folder: &Path) -> [String; 2] {
+    let replaced = text.replace(&format!("{folder:?}"), &format!("{:?}", proxy::folder()));
+    let of_cache = ["[[cache]]", "name = \"pages\"", "cache = ", "write_policy", "write_back", "journal"];
+    let lines = text.lines().filter(|line| !of_cache.iter().any(|start| line.starts_with(start)));
+    [replaced, lines.map(|line| format!("{line}\n")).collect()]
+}
+
+/// The next program reads a configuration that does not have the folder, and nothing but the one before knows of it.
+#[test]
+fn what_waits_in_a_former_journal_is_handed_over() {
+    for (at, accepted) in [202, 204].into_iter().enumerate() {
+        let (folder, is_well) = (proxy::folder(), Arc::<AtomicBool>::default());
+        let (origin, taken) = ailing(&is_well);
+        let text = back(&folder, origin.address(), "");
+        let proxy = Proxy::start(&text);
+        assert_eq!(put(&mut proxy.connect(), "/a", "v1").status, 202);
+        proxy.edit(&without_its_journal(&text, &folder)[at]);
+        proxy.until_logged("configuration in force", 1);
+        proxy.signal("USR2");
+        proxy.until_upgraded(1);
+        // Until then the old program may accept connections too.
+        proxy.until_logged("\"drained\"", 1);
+        is_well.store(true, SeqCst);
+        eventually("the next write is taken", || put(&mut proxy.connect(), "/a", "v2").status == accepted);
+        eventually("both have arrived", || taken.lock().unwrap().len() == 2);
+        assert_eq!(*taken.lock().unwrap(), ["v1", "v2"]);
+    }
+}
+
+/// Nobody delivers it until the folder is asked for again.
+#[test]
+fn what_the_end_leaves_in_a_former_journal_is_told() {
+    let (folder, is_well) = (proxy::folder(), Arc::<AtomicBool>::default());
+    let (origin, taken) = ailing(&is_well);
+    let text = back(&folder, origin.address(), "");
+    for other in without_its_journal(&text, &folder) {
+        let mut proxy = Proxy::start(&text);
+        assert_eq!(put(&mut proxy.connect(), "/a", "v1").status, 202);
+        proxy.edit(&other);
+        proxy.until_logged("configuration in force", 1);
+        // Folders are taken out a moment after the rest is in force, and before the next is.
+        proxy.edit(&format!("{other}\n# The same.\n"));
+        proxy.until_logged("configuration in force", 2);
+        proxy.signal("TERM");
+        assert!(proxy.wait().success());
+        let told: Vec<_> =
+            proxy.log().into_iter().filter(|line| line.contains("asks for that folder again")).collect();
+        let is_told = |line: &String| line.contains(folder.to_str().unwrap()) && line.contains("\"writes\":");
+        assert!(told.len() == 1 && told.iter().all(is_told), "{told:?}");
+    }
+    is_well.store(true, SeqCst);
+    let proxy = Proxy::start(&text);
+    eventually("all is delivered", || waiting(&proxy) == 0);
+    assert_eq!(*taken.lock().unwrap(), ["v1", "v1"]);
+}
+
 /// So long is a segment of the journal.
 const SEGMENT: u64 = 16 << 20;
 

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering, fence},
@@ -165,12 +165,18 @@ impl Journal {
         Waiting(self.shared.clone())
     }
 
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Gives it another limit. What waits beyond it stays.
     pub fn set_limit(&self, limit: u64) {
         self.shared.limit.store(limit, Ordering::Relaxed);
     }
 
-    fn limit(&self) -> u64 {
+    /// The most that may wait in it.
+    pub fn limit(&self) -> u64 {
         self.shared.limit.load(Ordering::Relaxed)
     }
 

@@ -1,6 +1,6 @@
 //! What waits in a journal, for those who only look: the journal is not held by them.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{entry::Entry, shared::Shared};
 
@@ -17,6 +17,11 @@ impl Waiting {
     /// Whether nothing is to be read or delivered now. What is on its way into the journal is not seen by this.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// How many writes are durable and not delivered.
+    pub fn count(&self) -> usize {
+        self.0.entries.load(Ordering::Acquire)
     }
 
     /// Whether both are of one journal.
