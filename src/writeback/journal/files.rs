@@ -13,7 +13,7 @@ use std::{
     fmt,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -47,6 +47,9 @@ pub(super) trait Directory: fmt::Debug + Send {
 
     /// Makes names durable.
     fn sync(&self) -> io::Result<()>;
+
+    /// An error where its path does not lead to it any more: nobody would find what is in it.
+    fn check_place(&self) -> io::Result<()>;
 }
 
 /// A file that is appended to.
@@ -60,7 +63,7 @@ pub(super) trait AppendFile: fmt::Debug + Send {
     /// Adds bytes. After an error any part of them may be there.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes what was appended durable.
+    /// Makes what was appended durable; an error where the file has no name any more.
     fn sync(&self) -> io::Result<()>;
 
     /// Takes out what is behind `length`; durable when it returns.
@@ -167,6 +170,14 @@ impl Directory for LockedDirectory {
     fn sync(&self) -> io::Result<()> {
         self.own.sync_all()
     }
+
+    fn check_place(&self) -> io::Result<()> {
+        let (there, own) = (fs::metadata(&self.path)?, self.own.metadata()?);
+        if (there.dev(), there.ino()) == (own.dev(), own.ino()) {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("another folder is in the place of {}", self.path.display())))
+    }
 }
 
 impl AppendFile for File {
@@ -187,7 +198,12 @@ impl AppendFile for File {
 
     fn sync(&self) -> io::Result<()> {
         // With the file's length, which is what of its metadata is needed to read it (fdatasync(2)).
-        self.sync_data()
+        self.sync_data()?;
+        // It succeeds all the same where somebody has removed the file, and with it goes what was written.
+        match self.metadata()?.nlink() {
+            0 => Err(io::Error::other("a file of the journal was removed while it was written to")),
+            _ => Ok(()),
+        }
     }
 
     fn cut(&self, length: u64) -> io::Result<()> {

@@ -67,6 +67,10 @@ impl Directory for Failing {
     fn sync(&self) -> io::Result<()> {
         self.0.sync()
     }
+
+    fn check_place(&self) -> io::Result<()> {
+        self.0.check_place()
+    }
 }
 
 #[derive(Debug)]

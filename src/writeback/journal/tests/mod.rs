@@ -6,6 +6,7 @@ mod faults;
 mod kill;
 mod life;
 mod model;
+mod place;
 mod power;
 mod simulated;
 mod usage;

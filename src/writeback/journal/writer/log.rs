@@ -41,6 +41,8 @@ impl Writer {
     pub(super) fn sync(&mut self) -> io::Result<()> {
         let Some(current) = &mut self.current else { return Ok(()) };
         current.segment.sync()?;
+        // Where somebody has moved the folder away, the next start would not find what is acknowledged here.
+        self.folder.directory().check_place()?;
         current.unsynced.clear();
         current.synced = current.segment.bytes;
         let (number, bytes) = (current.segment.number, current.synced);
