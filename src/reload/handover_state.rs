@@ -538,8 +538,10 @@ mod tests {
             {"size": 7},
             "/c",
         ]});
-        let journal = |path: &str, size, cache: Option<&str>| {
-            HandedJournal { path: path.into(), size, cache: cache.map(Into::into) }
+        let journal = |path: &str, size, cache: Option<&str>| HandedJournal {
+            path: path.into(),
+            size,
+            cache: cache.map(Into::into),
         };
         let expected = [journal("/a", 7, Some("pages")), journal("/b", USUAL_SIZE, None)];
         assert_eq!(handed_journals(&state).collect::<Vec<_>>(), expected);
@@ -555,6 +557,8 @@ mod tests {
         assert!(is_same_folder(&folder, &folder.join("../").join(folder.file_name().unwrap())));
         assert!(!is_same_folder(&folder, &folder.join("..")));
         std::fs::remove_dir_all(&folder).unwrap();
-        assert!(is_same_folder(&folder, &folder) && !is_same_folder(&folder, &folder.join("..").join("nowhere")));
+        assert!(
+            is_same_folder(&folder, &folder) && !is_same_folder(&folder, &folder.join("..").join("nowhere"))
+        );
     }
 }
