@@ -160,6 +160,10 @@ pub enum Kind {
     ResponseTimeout,
     /// The backend's response breaks the grammar of HTTP; the text says how.
     BadResponse(&'static str),
+    /// The head of the backend's response is larger than `limits` of the upstream allow.
+    ResponseTooLarge,
+    /// The backend switched to a protocol that was not asked for.
+    WrongUpgrade,
     /// The backend's response body ended too early, or paused for too long.
     BodyBroken,
     /// The ClientHello did not come in time.
@@ -210,6 +214,8 @@ impl Kind {
             | Self::ResetInUpload
             | Self::ResponseTimeout
             | Self::BadResponse(_)
+            | Self::ResponseTooLarge
+            | Self::WrongUpgrade
             | Self::TunnelBroken
             | Self::BodyBroken => Blame::Upstream,
             Self::NotAccepted
@@ -264,6 +270,8 @@ impl Kind {
             Self::ResetInUpload => "reset_in_upload",
             Self::ResponseTimeout => "response_timeout",
             Self::BadResponse(_) => "bad_response",
+            Self::ResponseTooLarge => "response_too_large",
+            Self::WrongUpgrade => "wrong_upgrade",
             Self::BodyBroken => "body_broken",
             Self::HelloTimeout => "hello_timeout",
             Self::TunnelIdle => "tunnel_idle",
@@ -281,6 +289,8 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Malformed(what) | Self::BadResponse(what) => what,
             Self::HeadTooLarge => "the request head is too large",
+            Self::ResponseTooLarge => "the response head is too large for `limits` of the upstream",
+            Self::WrongUpgrade => "the backend switched to a protocol that was not requested",
             Self::UriTooLong => "the request target is too long",
             Self::BodyTooLarge => "the request body is too large",
             Self::HeadTimeout => "the request head came too slowly",

@@ -179,7 +179,7 @@ impl Value for StatusRange {
 section! {
     /// Passive health checks (outlier detection): backends that fail real requests are ejected for a while.
     pub struct OutlierConf {
-        /// Failures in a row (connect errors, resets, 502, 503, 504) that eject a backend; 0 = off.
+        /// Failures in a row (connect errors, timeouts, resets, responses that are no HTTP, 502, 503, 504) that eject a backend; 0 = off. A response that is too large for `limits` is none.
         pub consecutive_failures: u32 = 5, in 0 to 1000000;
         /// Percentage of failed requests within `window` that ejects a backend; 0 = off.
         pub failure_percent: u32 = 50, in 0 to 100;

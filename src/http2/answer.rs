@@ -17,6 +17,9 @@ pub(super) struct ReadHead {
     pub(super) length: Option<u64>,
 }
 
+/// What is wrong with a response whose head is larger than may be.
+pub const TOO_LARGE: &str = "the response head is too large";
+
 /// Reads the list of fields of a response. The inner `Err` says why it is not one that goes on; the outer one is of the
 /// connection.
 pub(super) fn read(
@@ -46,7 +49,7 @@ pub(super) fn read(
     }
     Ok(match reading.problem {
         Some(Kind::Malformed(what)) => Err(what),
-        Some(_) => Err("the response head is too large"),
+        Some(_) => Err(TOO_LARGE),
         None if head.status == 0 => Err("a response without a status"),
         None => content_length(&head.fields).map(|length| ReadHead { head, length }),
     })

@@ -327,6 +327,8 @@ fn level(kind: Kind) -> &'static str {
         | Kind::ResetInUpload
         | Kind::ResponseTimeout
         | Kind::BadResponse(_)
+        | Kind::ResponseTooLarge
+        | Kind::WrongUpgrade
         | Kind::TunnelBroken
         | Kind::BodyBroken => debug_assert_upstream(kind),
     }

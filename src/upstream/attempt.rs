@@ -357,7 +357,7 @@ fn is_switched(exchange: &Exchange) -> Result<bool> {
     };
     let mut protocols = list(response.fields.all_known(Known::Upgrade)).peekable();
     if protocols.peek().is_none() || !protocols.all(asks_for) {
-        return Err(Kind::BadResponse("it switched to a protocol that was not requested").into());
+        return Err(Kind::WrongUpgrade.into());
     }
     Ok(true)
 }

@@ -12,7 +12,7 @@ use crate::{
     error::{Kind, ProxyError, Result},
     fields::Fields,
     h1::{HeadError, HeadLimits, ResponseHead, Scan},
-    http2::{Fault, Reason, spare},
+    http2::{self, Fault, Reason, spare},
     http2_transport::RequestStream,
     net::{BodyFrame, BodyReader, BodyWriter, Buffer, Http1Stream, http1_stream::BodyError},
 };
@@ -33,7 +33,8 @@ pub trait Carrier {
     /// Writes what is gathered; what fails is noticed by what is read.
     fn flush(&mut self, cx: &mut Context<'_>);
 
-    /// Reads a response head, interim or final. Fails with [`Kind::Reset`], [`Kind::Refused`] or [`Kind::BadResponse`].
+    /// Reads a response head, interim or final. Fails with [`Kind::Reset`], [`Kind::Refused`],
+    /// [`Kind::BadResponse`] or [`Kind::ResponseTooLarge`].
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -78,7 +79,7 @@ impl Carrier for Http1Stream {
                     Ok(None) => {}
                     Err(HeadError::Malformed(what)) => return bad(what),
                     Err(HeadError::TooLarge | HeadError::TargetTooLong) => {
-                        return bad("the response head is too large");
+                        return Poll::Ready(Err(Kind::ResponseTooLarge.into()));
                     }
                 }
             }
@@ -147,6 +148,9 @@ impl Failed for RequestStream {
         match fault {
             Fault::Gone(Reason::REFUSED_STREAM) => Kind::Refused.into(),
             Fault::Gone(reason) => ProxyError::because(Kind::Reset, self.why(reason)),
+            Fault::Broken(http2::TOO_LARGE) | Fault::Malformed(http2::TOO_LARGE) => {
+                Kind::ResponseTooLarge.into()
+            }
             Fault::Broken(what) | Fault::Malformed(what) => Kind::BadResponse(what).into(),
         }
     }

@@ -25,6 +25,8 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
             Kind::Reset | Kind::ResetInUpload => may_repeat && conf.on.contains(&RetryOn::Reset),
             Kind::ResponseTimeout => may_repeat && conf.on.contains(&RetryOn::Status(504)),
             Kind::BadResponse(_) => may_repeat && conf.on.contains(&RetryOn::Status(502)),
+            // The next answer would be the same.
+            Kind::ResponseTooLarge | Kind::WrongUpgrade => false,
             Kind::Malformed(_)
             | Kind::HeadTooLarge
             | Kind::UriTooLong

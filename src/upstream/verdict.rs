@@ -27,6 +27,9 @@ pub fn of_error(kind: Kind) -> (Verdict, Outcome) {
         Kind::Reset => (Verdict::Failure(FailureKind::Reset), Outcome::Reset),
         Kind::BodyBroken => (Verdict::Failure(FailureKind::Reset), Outcome::Broken),
         Kind::BadResponse(_) => (Verdict::Failure(FailureKind::Malformed), Outcome::Broken),
+        // It answered, and it may be the client that has it say so much, or what is not taken: strangers could have backends
+        // ejected that way.
+        Kind::ResponseTooLarge | Kind::WrongUpgrade => (Verdict::Neutral, Outcome::Broken),
         Kind::Malformed(_)
         | Kind::HeadTooLarge
         | Kind::UriTooLong

@@ -537,6 +537,41 @@ fn interim_responses_without_end_are_a_bad_response() {
     });
 }
 
+/// Else two requests of a stranger take a backend away that is well, for half a minute and longer each time.
+#[test]
+fn answers_that_are_not_taken_eject_nobody() {
+    let origin = Origin::start(|request: &Request| {
+        let mut head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n".to_owned();
+        if request.header("upgrade").is_some() {
+            return Reply::Bytes(b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n".to_vec());
+        }
+        // It expires each cookie that it is sent, and says again what it is asked.
+        for name in request.header("cookie").into_iter().flat_map(|cookies| cookies.split("; ")) {
+            head += &format!("Set-Cookie: {name}; Max-Age=0\r\n");
+        }
+        if let Some(asked) = request.header("x-asked") {
+            head += &format!("X-One: {asked}\r\nX-Two: {asked}\r\n");
+        }
+        Reply::Bytes((head + "\r\n").into_bytes())
+    });
+    let proxy = before(&origin, "", "upgrade = [\"*\"]", "");
+    let cookies = (0..250).map(|number| format!("c{number}=")).collect::<Vec<_>>().join("; ");
+    for (fields, error) in [
+        (format!("Cookie: {cookies}\r\n"), "response_too_large"),
+        (format!("X-Asked: {}\r\n", "a".repeat(40_000)), "response_too_large"),
+        ("Connection: upgrade\r\nUpgrade: foo\r\n".to_owned(), "wrong_upgrade"),
+    ] {
+        for number in 0..6 {
+            let (target, asked) = (format!("/{error}-{}-{number}", fields.len()), origin.requests().len());
+            assert_eq!(proxy.connect().get_with(&target, "a", &fields).status, 502, "{error}");
+            assert_eq!(proxy.logged(&target)["error"], error);
+            assert_eq!(origin.requests().len(), asked + 1, "the next answer would be the same: {error}");
+        }
+        assert_eq!(proxy.get("/").status, 200, "{error}");
+    }
+    assert_eq!(proxy.count_logged("ejected"), 0);
+}
+
 #[test]
 fn slow_uploads_do_not_keep_backends_for_themselves() {
     let origin = Origin::named("a");

@@ -40,6 +40,8 @@ pub fn status_of(kind: Kind) -> (u16, &'static str) {
         Kind::Refused => (503, "destination_unavailable"),
         Kind::ResponseTimeout => (504, "http_response_timeout"),
         Kind::BadResponse(_) => (502, "http_protocol_error"),
+        Kind::ResponseTooLarge => (502, "http_response_header_section_size"),
+        Kind::WrongUpgrade => (502, "http_upgrade_failed"),
         Kind::BodyBroken => (502, "http_response_incomplete"),
         // Of connections that are passed on, which nothing answers.
         Kind::HelloTimeout => (408, "tls_protocol_error"),
