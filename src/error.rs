@@ -158,6 +158,9 @@ pub enum Kind {
     Refused,
     /// The backend sent no response head within `response_timeout`.
     ResponseTimeout,
+    /// The backend takes nothing more over this connection, by `ENHANCE_YOUR_CALM` (RFC 9113 §7): what others have left
+    /// unread on it may be too much.
+    ConnectionOverloaded,
     /// The backend's response breaks the grammar of HTTP; the text says how.
     BadResponse(&'static str),
     /// The head of the backend's response is larger than `limits` of the upstream allow.
@@ -214,6 +217,7 @@ impl Kind {
             | Self::ResetInUpload
             | Self::ResponseTimeout
             | Self::BadResponse(_)
+            | Self::ConnectionOverloaded
             | Self::ResponseTooLarge
             | Self::WrongUpgrade
             | Self::TunnelBroken
@@ -270,6 +274,7 @@ impl Kind {
             Self::ResetInUpload => "reset_in_upload",
             Self::ResponseTimeout => "response_timeout",
             Self::BadResponse(_) => "bad_response",
+            Self::ConnectionOverloaded => "connection_overloaded",
             Self::ResponseTooLarge => "response_too_large",
             Self::WrongUpgrade => "wrong_upgrade",
             Self::BodyBroken => "body_broken",
@@ -289,6 +294,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Malformed(what) | Self::BadResponse(what) => what,
             Self::HeadTooLarge => "the request head is too large",
+            Self::ConnectionOverloaded => "the backend takes nothing more over this connection",
             Self::ResponseTooLarge => "the response head is too large for `limits` of the upstream",
             Self::WrongUpgrade => "the backend switched to a protocol that was not requested",
             Self::UriTooLong => "the request target is too long",

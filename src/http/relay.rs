@@ -100,7 +100,7 @@ fn is_over(error: &ProxyError, exchange: &Exchange) -> bool {
         Kind::Connect | Kind::ConnectTimeout | Kind::NoBackend | Kind::UpstreamTls | Kind::Unresolved => {
             false
         }
-        Kind::Reset | Kind::Refused => !exchange.request.method.is_idempotent(),
+        Kind::Reset | Kind::Refused | Kind::ConnectionOverloaded => !exchange.request.method.is_idempotent(),
         _ => true,
     }
 }

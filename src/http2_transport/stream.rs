@@ -59,6 +59,11 @@ impl RequestStream {
         }
     }
 
+    /// Has its connection take no more streams.
+    pub fn retire_connection(&self) {
+        self.connection.retire();
+    }
+
     /// The next head of a response: interim ones, and then the final one.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Fault>> {
         self.connection.link.codec().poll_head(self.id, cx)

@@ -327,6 +327,7 @@ fn level(kind: Kind) -> &'static str {
         | Kind::ResetInUpload
         | Kind::ResponseTimeout
         | Kind::BadResponse(_)
+        | Kind::ConnectionOverloaded
         | Kind::ResponseTooLarge
         | Kind::WrongUpgrade
         | Kind::TunnelBroken

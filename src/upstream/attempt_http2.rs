@@ -56,7 +56,12 @@ impl ForwardRequest<'_> {
                 let switched = is_opened.then_some(SwitchedTo::WebSocket);
                 return Ok(Some(Answered { body, switched, options }));
             };
+            if error.kind() == Kind::ConnectionOverloaded {
+                // What is on it goes on; others go by another.
+                stream.retire_connection();
+            }
             let is_stale = match error.kind() {
+                Kind::ConnectionOverloaded => self.may_replace(exchange),
                 Kind::Refused => {
                     !stream.takes_streams() && self.upload.is_replayable() && !self.is_interim_sent
                 }

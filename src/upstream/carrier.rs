@@ -147,6 +147,9 @@ impl Failed for RequestStream {
     fn failed(&self, fault: Fault) -> ProxyError {
         match fault {
             Fault::Gone(Reason::REFUSED_STREAM) => Kind::Refused.into(),
+            Fault::Gone(reason @ Reason::ENHANCE_YOUR_CALM) => {
+                ProxyError::because(Kind::ConnectionOverloaded, self.why(reason))
+            }
             Fault::Gone(reason) => ProxyError::because(Kind::Reset, self.why(reason)),
             Fault::Broken(http2::TOO_LARGE) | Fault::Malformed(http2::TOO_LARGE) => {
                 Kind::ResponseTooLarge.into()

@@ -22,7 +22,9 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
                 conf.on.contains(&RetryOn::Connect)
             }
             Kind::Refused => true,
-            Kind::Reset | Kind::ResetInUpload => may_repeat && conf.on.contains(&RetryOn::Reset),
+            Kind::Reset | Kind::ResetInUpload | Kind::ConnectionOverloaded => {
+                may_repeat && conf.on.contains(&RetryOn::Reset)
+            }
             Kind::ResponseTimeout => may_repeat && conf.on.contains(&RetryOn::Status(504)),
             Kind::BadResponse(_) => may_repeat && conf.on.contains(&RetryOn::Status(502)),
             // The next answer would be the same.

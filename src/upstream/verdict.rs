@@ -23,7 +23,10 @@ pub fn of_error(kind: Kind) -> (Verdict, Outcome) {
             (Verdict::Failure(FailureKind::Timeout), Outcome::Timeout)
         }
         // It takes no more, which is its right; or it waited for the client, as we did.
-        Kind::Refused | Kind::ResetInUpload => (Verdict::Neutral, Outcome::Reset),
+        // Or it is this connection alone, on which slow clients of others have left too much unread.
+        Kind::Refused | Kind::ResetInUpload | Kind::ConnectionOverloaded => {
+            (Verdict::Neutral, Outcome::Reset)
+        }
         Kind::Reset => (Verdict::Failure(FailureKind::Reset), Outcome::Reset),
         Kind::BodyBroken => (Verdict::Failure(FailureKind::Reset), Outcome::Broken),
         Kind::BadResponse(_) => (Verdict::Failure(FailureKind::Malformed), Outcome::Broken),

@@ -36,7 +36,7 @@ pub fn status_of(kind: Kind) -> (u16, &'static str) {
         Kind::ConnectTimeout => (504, "connection_timeout"),
         Kind::Unresolved => (502, "dns_error"),
         Kind::UpstreamTls => (502, "tls_protocol_error"),
-        Kind::Reset | Kind::ResetInUpload => (502, "connection_terminated"),
+        Kind::Reset | Kind::ResetInUpload | Kind::ConnectionOverloaded => (502, "connection_terminated"),
         Kind::Refused => (503, "destination_unavailable"),
         Kind::ResponseTimeout => (504, "http_response_timeout"),
         Kind::BadResponse(_) => (502, "http_protocol_error"),

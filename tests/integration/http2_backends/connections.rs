@@ -9,7 +9,7 @@ use std::{
 use super::{in_front_of, text};
 use crate::support::{
     Client, Proxy, eventually,
-    frames::{Frames, SETTINGS, get},
+    frames::{Frames, SETTINGS, frame, get},
     http2_origin::{Came, Head, Http2Origin, MOST_STREAMS, Seen, Served, settings},
     proxy::config,
 };
@@ -107,6 +107,48 @@ fn a_limit_of_streams_may_change_at_any_time() {
     assert_eq!(on(&origin, "/hold"), 1);
     assert_eq!(proxy.get("/more").status, 200);
     assert_eq!(on(&origin, "/more"), 2);
+    drop(held);
+}
+
+/// Else a client that takes nothing of what it has asked for takes the backend away from all others: Node's servers take no
+/// more over a connection on which much is unread.
+#[test]
+fn a_connection_that_takes_no_more_ejects_nobody() {
+    let origin = Http2Origin::start(&[(MOST_STREAMS, 100)], |served, came| {
+        let Came::Head(head) = came else { return };
+        match (served.number, head.get(":path").unwrap()) {
+            (_, "/hold") => {}
+            (1, "/first") | (2.., "/get" | "/posted") => {
+                served.answer(head.stream, &[(":status", "200")], b"");
+            }
+            _ => {
+                const ENHANCE_YOUR_CALM: u32 = 0xb;
+                served.frames.write(&frame(3, 0, head.stream, &ENHANCE_YOUR_CALM.to_be_bytes()));
+            }
+        }
+    });
+    let proxy = in_front_of(&origin, "---\n");
+    assert_eq!(proxy.get("/first").status, 200);
+    let held = ask(&proxy, &["/hold"]);
+    assert_eq!(on(&origin, "/hold"), 1);
+    for _ in 0..10 {
+        assert_eq!(proxy.get("/get").status, 200);
+    }
+    let came = |path: &str| origin.seen().into_iter().filter(|seen| is_head(&seen.came, path)).count();
+    assert_eq!(
+        (came("/get"), on(&origin, "/get")),
+        (11, 2),
+        "one of them went again, over another connection"
+    );
+    // What may not be done twice is not: it is the client's to say.
+    for number in 1..=6 {
+        let mut client = proxy.connect();
+        client.send("POST /post HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(client.response("POST").status, 502);
+        assert_eq!(came("/post"), number);
+    }
+    assert_eq!(proxy.get("/posted").status, 200);
+    assert_eq!(proxy.count_logged("ejected"), 0);
     drop(held);
 }
 
