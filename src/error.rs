@@ -163,7 +163,7 @@ pub enum Kind {
     ConnectionOverloaded,
     /// The backend's response breaks the grammar of HTTP; the text says how.
     BadResponse(&'static str),
-    /// The head of the backend's response is larger than `limits` of the upstream allow.
+    /// The head or the trailers of the backend's response are larger than `limits` of the upstream allow.
     ResponseTooLarge,
     /// The backend switched to a protocol that was not asked for.
     WrongUpgrade,
@@ -295,7 +295,9 @@ impl fmt::Display for Kind {
             Self::Malformed(what) | Self::BadResponse(what) => what,
             Self::HeadTooLarge => "the request head is too large",
             Self::ConnectionOverloaded => "the backend takes nothing more over this connection",
-            Self::ResponseTooLarge => "the response head is too large for `limits` of the upstream",
+            Self::ResponseTooLarge => {
+                "the head or the trailers of the response are too large for `limits` of the upstream"
+            }
             Self::WrongUpgrade => "the backend switched to a protocol that was not requested",
             Self::UriTooLong => "the request target is too long",
             Self::BodyTooLarge => "the request body is too large",

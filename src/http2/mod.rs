@@ -33,6 +33,7 @@ pub use answer::TOO_LARGE;
 pub use client::{RequestStart, RequestWriter};
 pub use connection::Connection;
 pub use reason::{ConnectionError, Reason};
+pub use receive::TRAILERS_TOO_LARGE;
 pub use send::Body;
 pub use state::Opened;
 pub use stream::Fault;

@@ -22,6 +22,9 @@ const BEYOND: usize = 32 * 1024;
 /// A part of a block, or of a body, that is smaller than this earns nothing.
 const SMALL: usize = 512;
 
+/// What is wrong with trailers that are larger than may be.
+pub const TRAILERS_TOO_LARGE: &str = "the trailers are too large";
+
 impl Connection {
     /// Takes what came: gives how much of it was used. The rest is the beginning of a frame, to be given again with what
     /// follows it.
@@ -215,7 +218,7 @@ impl Connection {
         let what = match trailers {
             _ if !is_end => "trailers do not end the stream",
             Err(Kind::Malformed(what)) => what,
-            Err(_) => "the trailers are too large",
+            Err(_) => TRAILERS_TOO_LARGE,
             Ok(trailers) => {
                 stream.trailers = Some(trailers).filter(|trailers| !trailers.is_empty());
                 return self.end_request(id, now);

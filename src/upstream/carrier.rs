@@ -174,16 +174,21 @@ pub(super) enum Answering {
 }
 
 impl Answering {
-    /// The next of the body. An error says that it broke off ([`Kind::BodyBroken`]).
+    /// The next of the body. An error says that it broke off ([`Kind::BodyBroken`]), or that what is behind it is too
+    /// large ([`Kind::ResponseTooLarge`]).
     pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
         match self {
             Self::Http1 { stream, reader, .. } => stream.poll_body(cx, reader).map_err(|error| match error {
                 BodyError::Io(error) => ProxyError::because(Kind::BodyBroken, error),
                 BodyError::Early => Kind::BodyBroken.into(),
+                BodyError::Malformed(HeadError::TooLarge) => Kind::ResponseTooLarge.into(),
                 BodyError::Malformed(_) => ProxyError::because(Kind::BodyBroken, "a chunk is malformed"),
             }),
             Self::Http2(stream) => stream.poll_body(cx).map_err(|fault| match fault {
                 Fault::Gone(reason) => ProxyError::because(Kind::BodyBroken, stream.why(reason)),
+                Fault::Broken(http2::TRAILERS_TOO_LARGE) | Fault::Malformed(http2::TRAILERS_TOO_LARGE) => {
+                    Kind::ResponseTooLarge.into()
+                }
                 Fault::Broken(what) | Fault::Malformed(what) => ProxyError::because(Kind::BodyBroken, what),
             }),
         }

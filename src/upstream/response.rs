@@ -291,7 +291,7 @@ impl UpstreamResponse {
         let (verdict, outcome) = verdict::of_error(kind);
         let Parts { permit, judged, .. } = &*self.0;
         let worker_upstream = permit.worker_upstream();
-        if kind == Kind::BodyBroken {
+        if matches!(kind, Kind::BodyBroken | Kind::ResponseTooLarge) {
             permit.set_outcome(outcome);
         }
         match (*judged, verdict) {

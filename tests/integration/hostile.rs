@@ -552,6 +552,11 @@ fn answers_that_are_not_taken_eject_nobody() {
         if let Some(asked) = request.header("x-asked") {
             head += &format!("X-One: {asked}\r\nX-Two: {asked}\r\n");
         }
+        if request.header("te").is_some() {
+            let trailers: String = (0..300).map(|number| format!("X-{number}: 1\r\n")).collect();
+            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n";
+            return Reply::Bytes(format!("{head}{trailers}\r\n").into_bytes());
+        }
         Reply::Bytes((head + "\r\n").into_bytes())
     });
     let proxy = before(&origin, "", "upgrade = [\"*\"]", "");
@@ -569,6 +574,13 @@ fn answers_that_are_not_taken_eject_nobody() {
         }
         assert_eq!(proxy.get("/").status, 200, "{error}");
     }
+    for number in 0..6 {
+        let target = format!("/trailers-{number}");
+        let answer = proxy.connect().get_with(&target, "a", "TE: trailers\r\n");
+        assert_eq!((answer.status, answer.is_whole), (200, false));
+        assert_eq!(proxy.logged(&target)["error"], "response_too_large");
+    }
+    assert_eq!(proxy.get("/").status, 200);
     assert_eq!(proxy.count_logged("ejected"), 0);
 }
 
