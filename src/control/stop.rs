@@ -72,7 +72,7 @@ mod tests {
         admin::tests::{CONFIG, shared},
         config,
         moment::Moment,
-        runtime::{build, registry::CacheKey},
+        runtime::{build, cache_key::CacheKey},
         schema::{Size, StorePath},
         tls::tickets::Tickets,
         writeback::{

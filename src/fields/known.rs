@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn names_by_which_proxies_say_who_a_client_is_are_theirs() {
+    fn names_that_say_who_a_client_is_are_of_proxies() {
         for text in OF_CLIENT_FROM_X.iter().chain(&OF_CLIENT_FROM_PLAIN).copied() {
             let (upper, longer) = (text.to_ascii_uppercase(), [text, &b"x"[..]].concat());
             let cut = &text[..text.len() - 1];

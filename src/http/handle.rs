@@ -127,7 +127,7 @@ async fn serve<D: Downstream>(
     let worker_upstream = snapshot.upstream(upstream).ok_or(Kind::NoBackend)?;
     let context = RouteContext { snapshot, listener, route, worker_upstream };
     let plan = proxy::prepare(&context, framing, exchange, client)?;
-    if route.cache.is_none() && writeback::has_to_wait(plan, exchange) {
+    if writeback::has_to_wait(route, plan, exchange) {
         boxed::pin(|| writeback::take_turn(&context, exchange)).await?;
     }
     if let Some(mirror) = route.mirror.as_ref().filter(|mirror| mirror::is_chosen(mirror, plan, exchange)) {
@@ -135,8 +135,7 @@ async fn serve<D: Downstream>(
         return boxed::pin(|| mirror::serve(&context, mirror, (plan, is_cached), exchange, client)).await;
     }
     match &route.cache {
-        // Boxed, so that a request that has no cache does not carry the room that one with a cache needs.
-        // What is stored on this route is of its own upstream.
+        // Boxed: else all carry the room that one with a cache needs. What is stored is of the route's own upstream.
         Some(cache) if !plan.is_upgrade && !is_elsewhere => {
             boxed::pin(|| cached::serve(&context, cache, plan, exchange, client)).await?;
             Ok(None)

@@ -25,7 +25,7 @@ use crate::{
     runtime::{Snapshot, addresses::Addresses, overrides::Overrides, registry::Registry},
     tls::tickets::{Revealed, Tickets},
     upstream::{Upstream, conf::written_alike},
-    writeback::{conf::JournalConf, journals::HandedJournal},
+    writeback::{conf::JournalConf, handed::HandedJournal},
 };
 
 /// Everything there is to hand over.

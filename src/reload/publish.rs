@@ -187,10 +187,7 @@ mod tests {
         config,
         fields::Fields,
         h1::{RequestHead, ResponseHead},
-        runtime::{
-            build,
-            registry::{CacheKey, Registry},
-        },
+        runtime::{build, cache_key::CacheKey, registry::Registry},
         tls::tickets::Tickets,
     };
 

@@ -5,6 +5,7 @@ pub mod addresses;
 pub mod admission;
 pub mod build;
 pub mod by_name;
+pub mod cache_key;
 pub mod changes;
 mod connection_id;
 pub mod connections;

@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use super::{by_name::ByName, changes::Changes, mirror::MirrorCounts};
+use super::{by_name::ByName, cache_key::CacheKey, changes::Changes, mirror::MirrorCounts};
 use crate::{
     backend,
     cache::{
@@ -26,7 +26,7 @@ use crate::{
         repeated::Repeated,
     },
     upstream::{BackendCounters, queue::Queue, sessions::Sessions},
-    writeback::journals::{HandedJournal, Journals},
+    writeback::{handed::HandedJournal, journals::Journals},
 };
 
 /// Upstream and address: what makes a backend the same one after a reload.
@@ -37,15 +37,6 @@ pub type SlotKey = (Arc<str>, Arc<str>, &'static str);
 
 /// The number of a listener: the same in every generation that has it, and never another's.
 pub type ListenerId = usize;
-
-/// What makes a cache the same one after a reload.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum CacheKey {
-    /// A `[[cache]]`, by its name.
-    Named(Arc<str>),
-    /// A route that collapses requests without storing, by its name.
-    Route(Arc<str>),
-}
 
 /// The registry of this process.
 #[derive(Debug)]
@@ -349,10 +340,7 @@ impl Registry {
     /// The journals that the next program may have to deliver from, whatever its configuration asks for.
     pub fn journals_to_hand_over(&self) -> Vec<HandedJournal> {
         let caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
-        let named = caches.iter().filter_map(|(key, store)| match key {
-            CacheKey::Named(name) => Some((name, &store.back)),
-            CacheKey::Route(_) => None,
-        });
+        let named = caches.iter().filter_map(|(key, store)| Some((key.name()?, &store.back)));
         self.journals.to_hand_over(&named.collect::<Vec<_>>())
     }
 

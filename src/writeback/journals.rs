@@ -8,7 +8,6 @@
 //! configuration, until the program ends or another takes over; as long it is found, by who delivers and by who reads.
 
 mod adopted;
-mod left;
 
 use std::{
     io,
@@ -22,16 +21,15 @@ use std::{
 
 use tokio::sync::Notify;
 
-use self::{adopted::Pending, left::LeftBehind};
 use super::{
     conf::JournalConf,
     former::Former,
+    handed::Pending,
     journal::{Ends, Entry, Journal, Options, Stats},
+    left::{Left, LeftBehind},
     waiting::AllWaiting,
 };
 use crate::owned_directory::{Held, OwnedDirectory};
-
-pub use self::adopted::HandedJournal;
 
 /// Every journal of the program.
 #[derive(Debug, Default)]
@@ -100,6 +98,22 @@ impl Journals {
     pub fn finish(&self) {
         self.ends.wait_for_all();
         self.left.tell();
+    }
+
+    /// Takes note of what is in journals that no configuration asks for; before caches let go of theirs.
+    pub fn note_left(&self) {
+        let known = self.known();
+        let unasked = known.iter().filter(|one| one.is_in_force && one.asked == 0);
+        let open = unasked.filter_map(|one| Some((one.path.clone(), Some(one.journal.upgrade()?.waiting()))));
+        let mut left: Vec<Left> = open.collect();
+        drop(known);
+        left.extend(self.pending().iter().map(|one| (one.path.clone(), None)));
+        self.left.note(left);
+    }
+
+    /// The next program delivers from those that it was told of.
+    pub fn leave_to_next(&self) {
+        self.left.leave_to_next();
     }
 
     /// Whether nothing more is to be delivered.

@@ -11,6 +11,8 @@
 pub mod conf;
 pub mod counters;
 mod former;
+pub mod handed;
 pub mod journal;
 pub mod journals;
+mod left;
 mod waiting;

@@ -282,7 +282,7 @@ fn a_sticky_client_stays_until_its_backend_is_gone() {
 
 /// Else its session is gone for one request too many.
 #[test]
-fn a_sticky_client_comes_back_to_a_backend_that_was_full() {
+fn a_sticky_client_comes_back_to_a_full_backend() {
     let (gate, is_held) = (Gate::default(), Arc::new(AtomicBool::new(false)));
     let (pass, notes) = (gate.clone(), is_held.clone());
     let home = Origin::start(move |request| {

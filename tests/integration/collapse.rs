@@ -87,7 +87,7 @@ fn status_of(response: &Response) -> &str {
 
 /// Else who takes a backend away since it does not answer has new requests wait for it all the same, and its answer kept.
 #[test]
-fn who_asks_after_a_reload_does_not_wait_for_the_backend_before() {
+fn nobody_waits_for_a_backend_of_before_a_reload() {
     for (config, is_cached) in
         [(collapsing as fn(&[SocketAddr]) -> String, false), (|backends| cached(backends, ""), true)]
     {

@@ -66,7 +66,7 @@ fn writes_wait_for_the_journal() {
 
 /// What is let go of for the next program is not waited for: that is where the client is to go.
 #[test]
-fn writes_do_not_wait_for_a_journal_that_is_given_away() {
+fn no_write_waits_for_a_journal_given_away() {
     run(async || {
         let (stage, folder) = stage("given");
         open(&stage);
@@ -84,7 +84,7 @@ fn writes_do_not_wait_for_a_journal_that_is_given_away() {
 /// A body that comes meanwhile is not lost on the client: the backend gets it. Where the next program has the journal, it
 /// may hold what is older, which would be delivered over this one.
 #[test]
-fn journal_that_goes_while_a_body_comes_leaves_the_write_to_the_backend() {
+fn write_whose_journal_goes_meanwhile_is_the_backends() {
     for (is_given_away, status, asked) in [(false, "201", 1), (true, "503", 0)] {
         run(async || {
             let (stage, folder) = stage("gone");

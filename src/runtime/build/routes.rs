@@ -25,8 +25,8 @@ use crate::{
     },
     runtime::{
         admission::Admission,
+        cache_key::CacheKey,
         mirror::{Mirror, MirrorCounts},
-        registry::CacheKey,
         snapshot::{Action, Route},
     },
     template::{Context, Template, Use},

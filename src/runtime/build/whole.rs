@@ -7,10 +7,7 @@ use crate::{
     cache::{conf::CacheConf, store::Cache},
     config::{Config, peers},
     moment::Moment,
-    runtime::{
-        registry::{CacheKey, Registry},
-        snapshot::Snapshot,
-    },
+    runtime::{cache_key::CacheKey, registry::Registry, snapshot::Snapshot},
     template::{Context, Template, Use},
     tls::tickets::Tickets,
     upstream::{

@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, MutexGuard, PoisonError, Weak},
 };
 
@@ -15,28 +15,10 @@ use crate::{
     owned_directory::Attempts,
     writeback::{
         former::{Awaited, Former},
+        handed::{HandedJournal, Pending},
         journal::Journal,
     },
 };
-
-/// A journal that the next program may have to deliver from, whatever its configuration asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HandedJournal {
-    /// Its folder.
-    pub path: PathBuf,
-    /// The most that may wait in it.
-    pub size: u64,
-    /// The cache that has it, or had it before; none where that is gone.
-    pub cache: Option<Arc<str>>,
-}
-
-/// One that is not had yet.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) path: PathBuf,
-    limit: u64,
-    former: Weak<Former>,
-}
 
 impl Journals {
     /// Opens the journal in a folder that no configuration asks for any more, among the former ones of its cache, so that
@@ -199,7 +181,11 @@ mod tests {
         journals.adopt_orphan_later(&path, LIMIT);
         assert!(!other.is_ready(false) && journals.is_owing());
         let handed = HandedJournal { path: path.clone(), size: LIMIT, cache: None };
-        assert_eq!(journals.to_hand_over(&[]), [handed.clone()], "this program may be followed by another");
+        assert_eq!(
+            journals.to_hand_over(&[]),
+            std::slice::from_ref(&handed),
+            "this program may be followed by another"
+        );
         drop(before);
         until("it is had", || other.is_ready(false));
         assert!(other.latest(b"/a").is_some() && journals.is_owing());

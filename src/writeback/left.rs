@@ -13,8 +13,7 @@ use std::{
     },
 };
 
-use super::Journals;
-use crate::writeback::journal::Waiting;
+use super::journal::Waiting;
 
 /// What is in one folder; none where another program had it to the end.
 pub(super) type Left = (PathBuf, Option<Waiting>);
@@ -29,7 +28,7 @@ pub(super) struct LeftBehind {
 
 impl LeftBehind {
     /// Takes note of it, unless that was done: later, caches have let go of what they have.
-    fn note(&self, left: Vec<Left>) {
+    pub(super) fn note(&self, left: Vec<Left>) {
         let mut noted = self.noted();
         if noted.is_none() {
             *noted = Some(left);
@@ -58,6 +57,11 @@ impl LeftBehind {
         }
     }
 
+    /// The next program delivers from those that it was told of.
+    pub(super) fn leave_to_next(&self) {
+        self.is_taken.store(true, Release);
+    }
+
     fn noted(&self) -> MutexGuard<'_, Option<Vec<Left>>> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -66,21 +70,3 @@ impl LeftBehind {
 /// What is said of them.
 const LEFT: &str = "accepted writes are left in a journal that the configuration does not ask for: they are delivered \
     once a configuration asks for that folder again";
-
-impl Journals {
-    /// Takes note of what is in journals that no configuration asks for; before caches let go of theirs.
-    pub fn note_left(&self) {
-        let known = self.known();
-        let unasked = known.iter().filter(|one| one.is_in_force && one.asked == 0);
-        let open = unasked.filter_map(|one| Some((one.path.clone(), Some(one.journal.upgrade()?.waiting()))));
-        let mut left: Vec<Left> = open.collect();
-        drop(known);
-        left.extend(self.pending().iter().map(|one| (one.path.clone(), None)));
-        self.left.note(left);
-    }
-
-    /// The next program delivers from those that it was told of.
-    pub fn leave_to_next(&self) {
-        self.left.is_taken.store(true, Release);
-    }
-}
