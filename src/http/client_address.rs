@@ -33,16 +33,22 @@ pub(super) fn review_trust(listener: &Listener, exchange: &mut Exchange) {
 /// # Errors
 ///
 /// [`Kind::ClientDenied`].
+#[inline]
 pub(super) fn review_terms<D: Downstream>(
     listener: &Listener,
     exchange: &Exchange,
     client: &mut D,
 ) -> Result<()> {
-    let peer = &exchange.facts.peer;
-    if Arc::ptr_eq(&peer.terms, &listener.terms) {
+    if Arc::ptr_eq(&exchange.facts.peer.terms, &listener.terms) {
         return Ok(());
     }
     client.end_connection();
+    judge_by_terms_of_now(listener, exchange)
+}
+
+#[cold]
+fn judge_by_terms_of_now(listener: &Listener, exchange: &Exchange) -> Result<()> {
+    let peer = &exchange.facts.peer;
     // Over a unix socket nobody is judged, and of proxies that are trusted each request.
     let is_judged = peer.has_address() && !peer.is_trusted && !listener.judges_requests_from(peer.address);
     if is_judged && !listener.admits(peer.address) {

@@ -192,7 +192,12 @@ pub(super) async fn ask_with<D: Downstream>(
             };
         }
     };
-    Ok(Answer { response, affinity: bind(&worker_upstream.upstream, exchange, sticky, &request.tried) })
+    // Few are sticky.
+    let affinity = match conf.sticky {
+        Some(_) => bind(&worker_upstream.upstream, exchange, sticky, &request.tried),
+        None => None,
+    };
+    Ok(Answer { response, affinity })
 }
 
 /// The request body, read whole before a backend is picked, and how it goes on then.
@@ -270,10 +275,10 @@ fn upstream_framing<D: Downstream>(exchange: &Exchange, framing: Framing, client
     (length.map_or(Framing::Chunked, Framing::Length), true)
 }
 
-/// What binds the client to the backend that answered, where the upstream is sticky and it was not bound to that one
-/// already. It stays bound to one that is well and was only full: what it has there is worth more than one request.
+/// What binds the client to the backend of a sticky upstream that answered, where it was not bound to that one already. It stays bound to one that is well and was only full: what it has there is worth more than one request.
+#[cold]
 fn bind(upstream: &Upstream, exchange: &Exchange, sticky: Option<usize>, tried: &[usize]) -> Option<String> {
-    if upstream.conf.sticky.is_none() || exchange.facts.backend == sticky {
+    if exchange.facts.backend == sticky {
         return None;
     }
     let now = Moment::recent();

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     account,
     config::log::{AccessFormat, AccessLog},
-    exchange::{Exchange, Facts, Subject},
+    exchange::{Exchange, Facts, Peer, Subject},
     moment::Moment,
     telemetry::{
         access_line::AccessLine,
@@ -63,6 +63,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// Its counters.
     pub series: Arc<WorkerSeries>,
+    /// At the other end of exchanges that are spare: one for all, which costs nothing.
+    nobody: Rc<Peer>,
     /// Its open connections.
     pub connections: Rc<Connections>,
     /// Its open tunnels that are told when they are to end.
@@ -131,6 +133,7 @@ impl Worker {
         Rc::new(Self {
             index,
             series,
+            nobody: Rc::default(),
             connections: Rc::default(),
             tunnels: Rc::default(),
             current: RefCell::new(Current {
@@ -244,7 +247,7 @@ impl Worker {
     pub fn give_back(&self, mut exchange: Box<Exchange>) {
         let mut spare = self.spare.borrow_mut();
         if spare.len() < MOST_SPARE && exchange.memory() <= LARGEST_SPARE {
-            exchange.facts.peer = Rc::default();
+            exchange.facts.peer = self.nobody.clone();
             exchange.readings = None;
             spare.push(exchange);
         }

@@ -84,8 +84,14 @@ pub(in crate::http) fn is_write(plan: RequestPlan, exchange: &Exchange) -> bool 
 
 /// Whether a request on a route without a cache changes something while writes of some cache wait: one of its URI may be
 /// among them, if its route had a cache before.
+#[inline]
 pub(in crate::http) fn has_to_wait(route: &Route, plan: RequestPlan, exchange: &ActiveExchange) -> bool {
-    route.cache.is_none() && is_write(plan, exchange) && exchange.worker().shared.registry.journals.is_owing()
+    // Nearly all only read.
+    let reads = matches!(exchange.request.method, Method::Get | Method::Head);
+    !reads
+        && route.cache.is_none()
+        && is_write(plan, exchange)
+        && exchange.worker().shared.registry.journals.is_owing()
 }
 
 /// Has such a request, on a route without a cache, wait for those.
