@@ -39,6 +39,7 @@ fn believed<'a>(route: &Route, exchange: &'a Exchange, known: Known) -> Option<&
 }
 
 /// The scheme that a proxy says where it says one, that of the URI, and the port of the URI.
+#[inline]
 fn place<'a>(route: &Route, exchange: &'a Exchange) -> (Option<&'a [u8]>, &'static str, Option<u16>) {
     // A backend makes its answer by the scheme and host that it is given (redirects, links).
     let proto = believed(route, exchange, Known::XForwardedProto);
