@@ -18,7 +18,7 @@ pub(super) struct ReadHead {
 }
 
 /// What is wrong with a response whose head is larger than may be.
-pub const TOO_LARGE: &str = "the response head is too large";
+pub const HEAD_TOO_LARGE: &str = "the response head is too large";
 
 /// Reads the list of fields of a response. The inner `Err` says why it is not one that goes on; the outer one is of the
 /// connection.
@@ -49,7 +49,7 @@ pub(super) fn read(
     }
     Ok(match reading.problem {
         Some(Kind::Malformed(what)) => Err(what),
-        Some(_) => Err(TOO_LARGE),
+        Some(_) => Err(HEAD_TOO_LARGE),
         None if head.status == 0 => Err("a response without a status"),
         None => content_length(&head.fields).map(|length| ReadHead { head, length }),
     })

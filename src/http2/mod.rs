@@ -29,7 +29,7 @@ pub mod spare;
 mod state;
 pub mod stream;
 
-pub use answer::TOO_LARGE;
+pub use answer::HEAD_TOO_LARGE;
 pub use client::{RequestStart, RequestWriter};
 pub use connection::Connection;
 pub use reason::{ConnectionError, Reason};

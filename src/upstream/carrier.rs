@@ -151,7 +151,7 @@ impl Failed for RequestStream {
                 ProxyError::because(Kind::ConnectionOverloaded, self.why(reason))
             }
             Fault::Gone(reason) => ProxyError::because(Kind::Reset, self.why(reason)),
-            Fault::Broken(http2::TOO_LARGE) | Fault::Malformed(http2::TOO_LARGE) => {
+            Fault::Broken(http2::HEAD_TOO_LARGE) | Fault::Malformed(http2::HEAD_TOO_LARGE) => {
                 Kind::ResponseTooLarge.into()
             }
             Fault::Broken(what) | Fault::Malformed(what) => Kind::BadResponse(what).into(),

@@ -89,7 +89,7 @@ impl Journals {
         self.is_closed.store(true, Ordering::Release);
         self.adopted().clear();
         self.orphans.close();
-        self.note_waiting(&[]);
+        self.note_waiting(&self.known());
         self.changed.notify_one();
     }
 
@@ -176,7 +176,7 @@ impl Journals {
         self.waiting.until_delivered(uri, None).await;
     }
 
-    /// To be called with what is known, when that has changed.
+    /// To be called with what is known, which is held meanwhile, when that has changed, and at the end.
     fn note_waiting(&self, known: &[Known]) {
         // What comes when all are closed is another program's to know.
         let known = if self.is_closed() { &[] } else { known };

@@ -180,9 +180,11 @@ fn heads_and_trailers_are_bounded() {
         }
     };
     let head = fields((":status", "200"));
-    ends_stream("a head", "too large", move |served, stream| send(served, stream, &head));
+    // By what is of no fault of the backend's.
+    let why = "too large for `limits` of the upstream";
+    ends_stream("a head", why, move |served, stream| send(served, stream, &head));
     let trailers = fields(("x-first", "1"));
-    ends_stream("trailers", "too large", move |served, stream| {
+    ends_stream("trailers", why, move |served, stream| {
         served.head(stream, &[(":status", "200")], false);
         send(served, stream, &trailers);
     });
