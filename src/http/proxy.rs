@@ -275,8 +275,9 @@ fn upstream_framing<D: Downstream>(exchange: &Exchange, framing: Framing, client
     (length.map_or(Framing::Chunked, Framing::Length), true)
 }
 
-/// What binds the client to the backend of a sticky upstream that answered, where it was not bound to that one already. It stays bound to one that is well and was only full: what it has there is worth more than one request.
-#[cold]
+/// What binds the client to the backend of a sticky upstream that answered, where it was not bound to that one already. It
+/// stays bound to one that is well and was only full: what it has there is worth more than one request.
+#[inline(never)]
 fn bind(upstream: &Upstream, exchange: &Exchange, sticky: Option<usize>, tried: &[usize]) -> Option<String> {
     if exchange.facts.backend == sticky {
         return None;

@@ -121,7 +121,8 @@ async fn until_alone(context: &RouteContext<'_>, cache: &Cache, exchange: &Excha
     patient(cache, back.until_delivered(key.uri())).await
 }
 
-/// The same on a route without a cache. It may have had one when an earlier write was accepted.
+/// Has a write on a route without a cache wait until what was accepted before it is there: the route, or another of that URI,
+/// may have had a cache then.
 pub(super) async fn take_turn_uncached(context: &RouteContext<'_>, exchange: &ActiveExchange) -> Result<()> {
     let uri = uri(context.route, exchange);
     let delivered = exchange.worker().shared.registry.journals.until_delivered(uri.uri());

@@ -43,8 +43,8 @@ impl RewriteConf {
             let is_odd = literal.contains(odd) || climbs || !has_whole_escapes(&literal);
             if !literal.is_empty() && (!begins || is_odd) {
                 let message = format!("`{path}` is not a path");
-                let hint = "a path must begin with `/` and contain no spaces, `?`, `#`, `*`, `.` or `..` between slashes, nor what \
-                    a URL has only percent-encoded";
+                let hint = "a path must begin with `/` and contain no spaces, `?`, `#`, `*`, `.` or `..` \
+                    between slashes, nor what a URL has only percent-encoded";
                 table.reader.problem_with(table.place_of(key), message, hint);
             }
         }
