@@ -25,11 +25,12 @@
 //! 3. [`http::h1`] or [`http::h2`]: the connection; a whole request head begins an
 //!    [`exchange::Exchange`].
 //! 4. [`http::handle::handle`]: **the table of contents of the proxy**, from here to the end.
-//! 5. [`http::client_address`]: one client. [`http::normalize::normalize`]: one host, one path, one length; what is ambiguous is refused.
+//! 5. [`http::client_address`]: one client, judged anew where a reload has changed by what its connection was accepted. [`http::normalize::normalize`]: one host, one path, one length; what is ambiguous is refused.
 //! 6. [`route::table::Table::find`]: host → path → rule.
 //! 7. [`http::edit`]: what the route changes. On a route with a cache [`http::cached`] comes next: a hit ends there
 //!    ([`cache::store`]), a miss is fetched once for all who ask ([`cache::fill`]), and goes on as it does without one;
-//!    a write goes by [`http::writeback`].
+//!    a write goes by [`http::writeback`], and waits there on a route without one too, while another cache owes the backend
+//!    an earlier one of its URI.
 //! 8. [`upstream::forward::forward`]: has a backend picked ([`upstream::acquire`], [`balance::Balancer::pick`]), waits
 //!    for a place where there is none ([`upstream::queue`]), sends ([`upstream::request_head`]), and tries another where
 //!    that may be ([`upstream::retry`]).
