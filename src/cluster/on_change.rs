@@ -210,7 +210,11 @@ async fn run(conf: &OnChangeConf, report: &Report) -> Result<(), String> {
     for (name, value) in &values {
         command.env(format!("POINTSMAN_{}", name.to_uppercase()), value);
     }
-    let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
+    #[cfg(test)]
+    let child = crate::sync::children::begin(|| command.spawn());
+    #[cfg(not(test))]
+    let child = command.spawn();
+    let mut child = child.map_err(|error| format!("{program} cannot be started: {error}"))?;
     let output = child.stdout.take().map(OwnedFd::from);
     let errors = child.stderr.take().map(OwnedFd::from);
     let (mut said, mut complained) = (Vec::new(), Vec::new());

@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn pipe_is_no_file_and_is_not_waited_for() {
         let pipe = std::env::temp_dir().join(format!("pointsman-include-{}.toml", std::process::id()));
-        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        let made = crate::sync::children::begin(|| std::process::Command::new("mkfifo").arg(&pipe).status());
         assert!(made.is_ok_and(|made| made.success()));
         let text = read_text(&pipe, 10);
         assert!(text.is_err_and(|message| message.ends_with("is not a file")));

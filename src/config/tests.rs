@@ -280,7 +280,9 @@ fn a_file_that_cannot_be_read_is_a_problem_too() {
 fn a_pipe_instead_of_a_file_is_a_problem() {
     let folder = env::temp_dir().join(format!("pointsman-pipes-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
-    let made = std::process::Command::new("mkfifo").arg(folder.join("pipe")).status();
+    let made = crate::sync::children::begin(|| {
+        std::process::Command::new("mkfifo").arg(folder.join("pipe")).status()
+    });
     assert!(made.is_ok_and(|made| made.success()));
     let text = r#"
         [admin]

@@ -285,6 +285,7 @@ mod tests {
             .enable_all()
             .start_paused(true)
             .build_local(LocalOptions::default());
+        let _none = crate::sync::children::none();
         runtime.unwrap().block_on(async {
             let (mut before, own) = std::os::unix::net::UnixStream::pair().unwrap();
             before.write_all(lines.concat().as_bytes()).unwrap();
@@ -356,6 +357,7 @@ mod tests {
             handover::send(&before, &json!({"last": true}), &[]).unwrap();
             before
         });
+        let _none = crate::sync::children::none();
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         runtime.unwrap().block_on(async {
             let (tell, mut told) = unbounded_channel();

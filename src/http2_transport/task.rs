@@ -294,6 +294,7 @@ mod tests {
             .start_paused(true)
             .build_local(LocalOptions::default())
             .unwrap();
+        let _none = crate::sync::children::none();
         runtime.block_on(async {
             spawn_local(timer::drive());
             test().await;

@@ -312,7 +312,10 @@ mod tests {
                 let off = "ip link set lo up && echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6";
                 let mut command = std::process::Command::new("unshare");
                 command.args(["--net", "--map-root-user", "sh", "-c", &format!("{off} && {script}"), "sh"]);
-                command.arg(std::env::current_exe().unwrap()).env(ALONE, "1").output()
+                command.arg(std::env::current_exe().unwrap()).env(ALONE, "1");
+                command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+                crate::sync::children::begin(|| command.spawn())
+                    .and_then(std::process::Child::wait_with_output)
             };
             if !in_namespace("true").is_ok_and(|output| output.status.success()) {
                 if let Some(list) = std::env::var_os("POINTSMAN_SKIPPED") {

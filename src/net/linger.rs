@@ -56,6 +56,7 @@ mod tests {
             .start_paused(true)
             .build_local(LocalOptions::default())
             .unwrap();
+        let _none = crate::sync::children::none();
         runtime.block_on(async {
             tokio::task::spawn_local(timer::drive());
             test().await;

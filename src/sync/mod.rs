@@ -8,6 +8,8 @@
 #[cfg(test)]
 pub(crate) mod checked;
 #[cfg(test)]
+pub(crate) mod children;
+#[cfg(test)]
 mod pauses;
 
 #[cfg(not(test))]

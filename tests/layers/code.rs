@@ -29,7 +29,7 @@ pub(crate) fn line_of(code: &str, at: usize) -> usize {
 }
 
 /// `text` with comments and the contents of literals made blank, so that only code is left; lines stay lines.
-fn only_code(text: &str) -> String {
+pub(crate) fn only_code(text: &str) -> String {
     let signs: Vec<char> = text.chars().collect();
     let mut code = String::with_capacity(text.len());
     let mut at = 0;

@@ -155,7 +155,7 @@ mod tests {
         LocalRuntime::new().unwrap().block_on(async {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-            let child = Command::new("true").spawn().unwrap();
+            let child = crate::sync::children::begin(|| Command::new("true").spawn()).unwrap();
             let (told, beat_at) = (Will::default(), BootTime::now());
             let connection = register(ours).unwrap();
             let mut link = Link { connection, child, told, beat_at, is_gone: Cell::new(false) };

@@ -35,12 +35,14 @@ use crate::{
     moment::Moment,
     net::{Buffer, Http1Stream, Plain, Stream, timer},
     runtime::{Permit, Worker, build, drain::Drain, registry::Registry, worker::Shared},
+    sync::children,
     telemetry::access_log::{AccessLog, Sink},
     tls::{demo::demo_certificates, tickets::Tickets},
 };
 
 /// Runs a test on a thread-local runtime whose time is paused.
 pub(super) fn run<T>(test: impl AsyncFnOnce() -> T) -> T {
+    let _none = children::none();
     runtime().block_on(async { test().await })
 }
 

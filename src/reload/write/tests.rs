@@ -129,7 +129,8 @@ fn a_file_that_is_mounted_alone_says_so() {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--map-root-user", "sh", "-c", script, "sh"]);
         command.args([&real, &mounted, &env::current_exe().unwrap()]).env(MOUNTED, &mounted);
-        command.output()
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        crate::sync::children::begin(|| command.spawn()).and_then(std::process::Child::wait_with_output)
     };
     if !in_namespace("mount --bind \"$1\" \"$2\"").is_ok_and(|output| output.status.success()) {
         if let Some(list) = env::var_os("POINTSMAN_SKIPPED") {
@@ -171,12 +172,14 @@ fn a_kill_never_leaves_half_a_file() {
     for round in 0..50 {
         let stamp = || fs::metadata(&file).map(|it| (it.ino(), it.mtime(), it.mtime_nsec())).unwrap();
         let before = stamp();
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "reload::write::tests::a_kill_never_leaves_half_a_file"])
-            .env(VICTIM, &file)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = crate::sync::children::begin(|| {
+            Command::new(env::current_exe().unwrap())
+                .args(["--exact", "reload::write::tests::a_kill_never_leaves_half_a_file"])
+                .env(VICTIM, &file)
+                .stdout(Stdio::null())
+                .spawn()
+        })
+        .unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         while stamp() == before {
             assert!(Instant::now() < deadline, "the child writes nothing");

@@ -16,15 +16,19 @@ use super::{
 fn rsa(world: &World, file: &str, names: &[&str]) -> CertificateConf {
     let names: Vec<_> = names.iter().map(|name| format!("DNS:{name}")).collect();
     let [chain, key] = ["pem", "key"].map(|end| world.dir.join(format!("{file}.{end}")));
-    let status = std::process::Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=rsa", "-addext"])
-        .arg(format!("subjectAltName={}", names.join(",")))
-        .arg("-keyout")
-        .arg(&key)
-        .arg("-out")
-        .arg(&chain)
-        .stderr(std::process::Stdio::null())
-        .status();
+    let status = crate::sync::children::begin(|| {
+        std::process::Command::new("openssl")
+            .args([
+                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=rsa", "-addext",
+            ])
+            .arg(format!("subjectAltName={}", names.join(",")))
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&chain)
+            .stderr(std::process::Stdio::null())
+            .status()
+    });
     assert!(status.unwrap().success());
     CertificateConf { chain, key }
 }
@@ -123,14 +127,16 @@ fn an_encrypted_key_is_told_as_such() {
     let plain = world.certificate("good", &["a.test"]);
     for (name, arguments) in [("pkcs8", ["pkcs8", "-topk8"]), ("sec1", ["ec", "-aes128"])] {
         let key = world.dir.join(format!("{name}.key"));
-        let status = std::process::Command::new("openssl")
-            .args(arguments)
-            .args(["-passout", "pass:secret", "-in"])
-            .arg(&plain.key)
-            .arg("-out")
-            .arg(&key)
-            .stderr(std::process::Stdio::null())
-            .status();
+        let status = crate::sync::children::begin(|| {
+            std::process::Command::new("openssl")
+                .args(arguments)
+                .args(["-passout", "pass:secret", "-in"])
+                .arg(&plain.key)
+                .arg("-out")
+                .arg(&key)
+                .stderr(std::process::Stdio::null())
+                .status()
+        });
         assert!(status.unwrap().success());
         let error = files::signer(&key).unwrap_err();
         assert!(

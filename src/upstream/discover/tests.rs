@@ -506,7 +506,10 @@ fn a_lookup_without_descriptors_says_nothing_of_the_name() {
     if std::env::var_os(ALONE).is_none() {
         let name = "upstream::discover::tests::a_lookup_without_descriptors_says_nothing_of_the_name";
         let mut again = std::process::Command::new(std::env::current_exe().unwrap());
-        let output = again.args(["--exact", name, "--nocapture"]).env(ALONE, "1").output().unwrap();
+        again.args(["--exact", name, "--nocapture"]).env(ALONE, "1").stdout(std::process::Stdio::piped());
+        let child =
+            crate::sync::children::begin(|| again.stderr(std::process::Stdio::piped()).spawn()).unwrap();
+        let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
         return;

@@ -44,12 +44,14 @@ fn a_kill_leaves_only_whole_objects() {
     let mut whole = 0;
     for round in 0..20 {
         let before = objects(folder.path());
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "cache::disk::tests::kill::a_kill_leaves_only_whole_objects"])
-            .env(VICTIM, folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = crate::sync::children::begin(|| {
+            Command::new(env::current_exe().unwrap())
+                .args(["--exact", "cache::disk::tests::kill::a_kill_leaves_only_whole_objects"])
+                .env(VICTIM, folder.path())
+                .stdout(Stdio::null())
+                .spawn()
+        })
+        .unwrap();
         until("the child writes", || objects(folder.path()) != before);
         // Not to wait for anything: the moment of the kill is what is drawn by lot.
         std::thread::sleep(Duration::from_micros(random.u64(0..30_000)));

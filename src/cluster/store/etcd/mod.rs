@@ -188,6 +188,7 @@ pub(in crate::cluster::store) mod tests {
             .enable_all()
             .start_paused(true)
             .build_local(LocalOptions::default());
+        let _none = crate::sync::children::none();
         runtime.unwrap().block_on(test());
     }
 

@@ -80,14 +80,20 @@ fn acknowledged_writes_survive_a_kill_whole_and_in_order() {
     let (mut acknowledged_in_all, mut seed) = (0, 1);
     for round in 0..ROUNDS {
         let scratch = Scratch::new();
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--nocapture", "writeback::journal::tests::kill::appends_until_it_is_killed"])
-            .env(FOLDER, &scratch.0)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map(Killed)
-            .unwrap();
+        let mut child = crate::sync::children::begin(|| {
+            Command::new(std::env::current_exe().unwrap())
+                .args([
+                    "--exact",
+                    "--nocapture",
+                    "writeback::journal::tests::kill::appends_until_it_is_killed",
+                ])
+                .env(FOLDER, &scratch.0)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+        })
+        .map(Killed)
+        .unwrap();
         let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
         let (mut acknowledged, mut delivering) = (BTreeMap::new(), BTreeSet::new());
         let mut hear = |line: &str| {
