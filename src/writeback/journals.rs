@@ -199,9 +199,22 @@ impl Journals {
 
     /// One of the caches has it in force no more.
     fn end(&self, journal: &Arc<Journal>) {
-        for one in self.known().iter_mut().filter(|one| one.journal.ptr_eq(&Arc::downgrade(journal))) {
+        let mut known = self.known();
+        for one in known.iter_mut().filter(|one| one.journal.ptr_eq(&Arc::downgrade(journal))) {
             one.asked = one.asked.saturating_sub(1);
+            let writes = journal.stats().entries;
+            if one.asked == 0 && writes > 0 && !self.is_closed() {
+                tracing::warn!(path = %one.path.display(), writes, "{FORMER}");
+            }
         }
+    }
+
+    /// The folders that no configuration asks for, and of which something is to be delivered yet.
+    pub fn former(&self) -> Vec<(PathBuf, Stats)> {
+        let known = self.known();
+        let unasked = known.iter().filter(|one| one.is_in_force && one.asked == 0);
+        let open = unasked.filter_map(|one| Some((one.path.clone(), one.journal.upgrade()?.stats())));
+        open.filter(|(_, stats)| stats.entries > 0).collect()
     }
 
     fn known(&self) -> MutexGuard<'_, Vec<Known>> {
@@ -212,6 +225,10 @@ impl Journals {
         self.adopted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// What is said when a reload takes one away that is not empty.
+const FORMER: &str = "a journal that the configuration does not ask for any more is not empty: its writes are delivered \
+    from there as long as the program runs";
 
 /// What the journals of one cache have in common.
 #[derive(Debug, Default)]

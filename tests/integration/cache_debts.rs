@@ -329,7 +329,7 @@ fn what_the_end_leaves_in_a_former_journal_is_told() {
     let (folder, is_well) = (proxy::folder(), Arc::<AtomicBool>::default());
     let (origin, taken) = ailing(&is_well);
     let text = back(&folder, origin.address(), "");
-    for other in without_its_journal(&text, &folder) {
+    for (before, other) in (0..).zip(without_its_journal(&text, &folder)) {
         let mut proxy = Proxy::start(&text);
         assert_eq!(put(&mut proxy.connect(), "/a", "v1").status, 202);
         proxy.edit(&other);
@@ -337,6 +337,9 @@ fn what_the_end_leaves_in_a_former_journal_is_told() {
         // Folders are taken out a moment after the rest is in force, and before the next is.
         proxy.edit(&format!("{other}\n# The same.\n"));
         proxy.until_logged("configuration in force", 2);
+        proxy.until_logged("does not ask for any more is not empty", 1);
+        let series = format!("pointsman_former_journal_entries{{path={folder:?}}}");
+        assert_eq!(metric(&proxy, &series), before + 1);
         proxy.signal("TERM");
         assert!(proxy.wait().success());
         let told: Vec<_> =

@@ -64,6 +64,7 @@ fn render(admin: &Admin, now: Moment) -> String {
     listeners::handshakes(&snapshot, &mut text);
     listeners::certificates(admin, &snapshot, &mut text);
     caches::caches(&snapshot, &mut text);
+    writes::former(&registry.journals, &mut text);
     workers(registry, &mut text);
     traces(registry, &mut text);
     configuration(admin, &snapshot, &mut text);

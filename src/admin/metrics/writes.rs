@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     telemetry::clock,
-    writeback::{conf::WritePolicy, counters, journal},
+    writeback::{conf::WritePolicy, counters, journal, journals::Journals},
 };
 
 /// Something that is reported of a journal by one number.
@@ -43,7 +43,7 @@ pub(super) fn journals(views: &[View], text: &mut Text) {
         (
             "cache_journal_oldest_seconds",
             "Age of the oldest accepted write not delivered yet; 0 if there is none.",
-            |stats| stats.oldest.map_or(0, |oldest| (clock::unix_millis() / 1000).saturating_sub(oldest)),
+            age,
         ),
     ];
     for (name, help, fact) in gauges {
@@ -72,4 +72,31 @@ pub(super) fn journals(views: &[View], text: &mut Text) {
             text.sample(&Labels::of(&[("cache", &one.label()), ("kind", kind)]), count);
         }
     }
+}
+
+/// Of each folder that no configuration asks for any more, while something waits in it.
+pub(super) fn former(journals: &Journals, text: &mut Text) {
+    let former = journals.former();
+    if former.is_empty() {
+        return;
+    }
+    let gauges: [(&str, &str, JournalFact); 2] = [
+        (
+            "former_journal_entries",
+            "Accepted writes not delivered yet in a journal that the configuration does not ask for any more.",
+            |stats| stats.entries as u64,
+        ),
+        ("former_journal_oldest_seconds", "Age of the oldest of them.", age),
+    ];
+    for (name, help, fact) in gauges {
+        text.family(name, Kind::Gauge, help);
+        for (path, stats) in &former {
+            text.sample(&Labels::of(&[("path", &path.to_string_lossy())]), fact(stats));
+        }
+    }
+}
+
+/// Seconds since the oldest of what waits was accepted.
+fn age(stats: &journal::Stats) -> u64 {
+    stats.oldest.map_or(0, |oldest| (clock::unix_millis() / 1000).saturating_sub(oldest))
 }
