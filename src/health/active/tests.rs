@@ -210,6 +210,25 @@ async fn tcp_connects_and_may_talk() {
 }
 
 #[tokio::test]
+async fn what_is_expected_may_come_byte_by_byte() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let expecting = HealthCheckConf { expect: "aab".into(), ..conf(CheckKind::Tcp) };
+    let probe = tcp_probe(listener.local_addr().unwrap().port(), expecting);
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        for byte in b"caaab" {
+            stream.write_all(&[*byte]).await.unwrap();
+            // The check reads it before the next.
+            sleep(Duration::from_millis(5)).await;
+        }
+        stream
+    };
+    let (result, _) = tokio::join!(send(&probe), serve);
+    assert_eq!(result, Ok(()));
+}
+
+#[tokio::test]
 async fn what_cannot_be_connected_to_says_why() {
     // Bound, so that nobody else gets the port, and not listening.
     let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
