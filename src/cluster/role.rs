@@ -79,8 +79,8 @@ pub enum Event {
     StepDown,
     /// An operator takes that back.
     Resume,
-    /// The program ends.
-    Leave,
+    /// The program ends, or does not have this group any more. Why, for people.
+    Leave(&'static str),
 }
 
 /// What is to be done, in the order given.
@@ -253,9 +253,8 @@ impl RoleMachine {
                 self.give_up("stepped down via the admin API", &mut effects);
             }
             Event::Resume => self.is_stepped_down = false,
-            Event::Leave => {
+            Event::Leave(reason) => {
                 self.is_leaving = true;
-                let reason = "the program is stopping";
                 self.give_up(reason, &mut effects);
                 self.release_left(reason.into(), true, &mut effects);
             }

@@ -104,6 +104,8 @@ pub struct GroupStatus {
     pub problem: Option<String>,
     /// Why `on_change` failed.
     pub on_change_problem: Option<String>,
+    /// Whether the next program has to run `on_change` for it: this one could not any more.
+    pub is_untold: bool,
 }
 
 /// What was heard of a peer.
@@ -131,6 +133,7 @@ impl GroupStatus {
             state: serde_json::Value::Null,
             problem: None,
             on_change_problem: None,
+            is_untold: false,
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) struct GroupBefore {
     pub(super) addresses: Option<Vec<VirtualAddress>>,
     /// What its engine ended with.
     pub(super) state: Value,
+    /// Its last role was not told to `on_change`.
+    pub(super) is_untold: bool,
 }
 
 impl Before {
@@ -51,6 +53,7 @@ impl GroupBefore {
             fence: at(told, "fence").as_u64().unwrap_or(0),
             addresses: addresses.map(|all| all.iter().filter_map(VirtualAddress::from_json).collect()),
             state: at(told, "state").clone(),
+            is_untold: at(told, "is_untold") == true,
         })
     }
 }

@@ -20,6 +20,10 @@ use crate::cluster::{
     status::GroupStatus,
 };
 
+/// Why a group is left that no configuration has as it was.
+const NOT_CONFIGURED: &str = "the configuration does not have this election any more";
+/// Why a role is told that the program before had, and could not tell.
+const RESUMED: &str = "continues from the previous program";
 /// What it takes to remove addresses, and some: an election that has an end is given up so long before.
 const MARGIN: Duration = Duration::from_millis(100);
 
@@ -33,7 +37,7 @@ impl Node {
         let (kept, gone): (Vec<Group>, Vec<Group>) =
             std::mem::take(&mut self.groups).into_iter().partition(can_go_on);
         (self.groups, self.leaving) = (kept, gone);
-        self.leaving.iter_mut().for_each(|group| group.on(Event::Leave, &mut self.common));
+        self.leaving.iter_mut().for_each(|group| group.on(Event::Leave(NOT_CONFIGURED), &mut self.common));
         self.next = Some((conf, before));
         self.follow();
     }
@@ -83,21 +87,17 @@ impl Node {
         self.look_soon();
     }
 
-    /// Goes on with the program of `on_change`, or begins with another: whether it does. What the one before has not told
-    /// yet is told to that one.
+    /// Goes on with the program of `on_change`, or begins with another: whether it does.
     fn follow_on_change(&mut self, conf: Option<&ClusterConf>) -> bool {
-        let before = self.common.on_change.take();
-        let Some(wanted) = conf.and_then(|conf| conf.on_change.as_ref()) else { return false };
-        let (same, other) = match before {
-            Some(before) if before.is(wanted) => (Some(before), None),
-            other => (None, other),
-        };
-        let is_new = same.is_none();
-        self.common.on_change = same.or_else(|| OnChange::start(wanted.clone(), self.common.status.clone()));
-        if let Some(other) = other {
-            other.finish(true);
+        let wanted = conf.and_then(|conf| conf.on_change.as_ref());
+        match (&mut self.common.on_change, wanted) {
+            (Some(on_change), wanted) => on_change.configure(wanted) && wanted.is_some(),
+            (none @ None, Some(wanted)) => {
+                *none = OnChange::start(wanted.clone(), self.common.status.clone());
+                true
+            }
+            (None, None) => false,
         }
-        is_new
     }
 
     /// Removes what the program before had and no group has.
@@ -145,6 +145,11 @@ impl Node {
         .flatten()
         {
             group.on(event, &mut self.common);
+        }
+        let is_untold = before.groups.iter().any(|it| it.is_untold && *it.name == *group.plan.name);
+        // A primary's change is told as one.
+        if is_untold && !is_primary {
+            group.tell_role(RESUMED, &self.common);
         }
         self.groups.push(group);
     }

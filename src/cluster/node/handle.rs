@@ -121,7 +121,11 @@ impl Handle {
     pub fn finish(&self) {
         let ended = self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         // It says nothing, and is closed at its end.
-        let _ = ended.map(|ended| ended.recv_timeout(TOLD));
+        if ended.is_some_and(|ended| ended.recv_timeout(TOLD) == Err(mpsc::RecvTimeoutError::Timeout)) {
+            tracing::error!(
+                "`on_change` was not done within {TOLD:?}: what runs goes on, and what it was to be told after that is not"
+            );
+        }
     }
 
     /// What the next program must know of this one: after [`Handle::leave`] it is that for good.
@@ -137,6 +141,7 @@ impl Handle {
                 "fence": group.fence,
                 "addresses": group.addresses.iter().map(VirtualAddress::to_json).collect::<Vec<_>>(),
                 "state": group.state,
+                "is_untold": group.is_untold,
             })
         });
         let groups: Vec<Value> = groups.collect();

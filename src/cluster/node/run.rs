@@ -324,7 +324,7 @@ impl Node {
             keep_addresses && group.engine.can_hand_over() && group.machine.role() == Role::Primary
         };
         for group in self.groups.iter_mut().filter(|group| !keeps(group)) {
-            group.on(Event::Leave, &mut self.common);
+            group.on(Event::Leave("the program is stopping"), &mut self.common);
         }
         self.arm();
         let are_gone = timeout(REMOVING, self.removed(reports, alarm)).await.is_ok();
@@ -347,7 +347,15 @@ impl Node {
                 "the kernel did not remove the addresses within {REMOVING:?}, and the guard continues"
             );
         }
-        self.common.on_change.take()?.finish(keep_addresses)
+        let on_change = self.common.on_change.take()?;
+        if !keep_addresses {
+            return on_change.finish();
+        }
+        // Before the next program runs its own.
+        let untold = on_change.stop().await;
+        let mut inner = self.common.status.lock();
+        inner.groups.iter_mut().for_each(|group| group.is_untold = untold.contains(&*group.name));
+        None
     }
 
     /// Waits until no addresses are being removed any more.

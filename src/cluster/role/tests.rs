@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// As many are asked for one after the other.
+const LEAVE: Event = Event::Leave("the program is stopping");
+
 fn elected(fence: u64, until: Option<u64>) -> Event {
     asked(BootTime(fence), fence, until)
 }
@@ -148,8 +149,7 @@ fn addresses_that_another_program_left_are_released() {
     let lost = || Event::Lost("its guard acted".into());
     // The election is over by the time that it is gone on with.
     let late = || elected(7, Some(0));
-    let events =
-        [(Event::NotResumed, None), (lost(), None), (Event::Leave, Some(Standing::Out)), (late(), FULL)];
+    let events = [(Event::NotResumed, None), (lost(), None), (LEAVE, Some(Standing::Out)), (late(), FULL)];
     for (event, resigns) in events {
         let mut machine = RoleMachine::resuming(Duration::ZERO, 7);
         assert!(machine.may_have_addresses() && machine.role() == Role::Standby);
@@ -181,7 +181,7 @@ fn node_that_is_unfit_still_stands_when_nobody_else_does() {
     assert_eq!(machine.on(elected(1, None), BootTime(1))[0], Effect::Take);
     assert_eq!(machine.on(Event::Weak(Some("no backend".into())), BootTime(2)), []);
     assert_eq!(machine.role(), Role::Primary);
-    assert_eq!(machine.on(Event::Leave, BootTime(3)), [Effect::Release]);
+    assert_eq!(machine.on(LEAVE, BootTime(3)), [Effect::Release]);
     assert_eq!(machine.on(Event::Released, BootTime(3))[0], Effect::Resign(Standing::Out));
     assert_eq!(machine.on(elected(2, None), BootTime(4)), [Effect::Resign(Standing::Out)]);
 }
@@ -199,7 +199,7 @@ fn event() -> impl Strategy<Value = Event> {
         Just(Event::Released),
         Just(Event::StepDown),
         Just(Event::Resume),
-        Just(Event::Leave),
+        Just(LEAVE),
     ]
 }
 
@@ -216,7 +216,7 @@ proptest! {
         let (mut has, mut is_out, mut is_removing) = (is_resuming, false, false);
         for (event, pause) in events {
             now += pause;
-            is_out |= event == Event::Leave;
+            is_out |= event == LEAVE;
             is_removing &= event != Event::Released;
             for effect in machine.on(event, BootTime(now)) {
                 match effect {

@@ -4,8 +4,11 @@
 //! given up. What counts is when a request was *sent* and what the store granted: from then on for as long as that, no
 //! other node can have the key. Next stop: [`RoleMachine`](super::super::role::RoleMachine), by the events that come out.
 
+mod complaint;
+
 use std::time::Duration;
 
+pub use self::complaint::Complaint;
 use super::super::{
     boot_time::BootTime,
     role::{Event, Standing},
@@ -85,6 +88,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Campaign {
     step: Step,
     standing: Standing,
+    /// How many servers are asked by turns, one more with each failure.
+    servers: u32,
+    /// How long the two requests took of which the last election or renewal consisted.
+    took: Duration,
+    /// What keeps this node from being primary, though the store answers.
+    complaint: Option<Complaint>,
     /// The lease that was granted last, and may be in use.
     lease: Option<Lease>,
     /// Nothing is asked before then.
@@ -102,6 +111,19 @@ struct Lease {
     ttl: Duration,
     /// When the request was sent that was granted last.
     sent: BootTime,
+}
+
+/// What was won.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Won {
+    /// The lease.
+    pub lease: i64,
+    /// The number of the key's creation.
+    pub fence: u64,
+    /// How long a renewal holds.
+    pub ttl: Duration,
+    /// When the last was sent.
+    pub sent: BootTime,
 }
 
 impl Lease {
@@ -142,6 +164,9 @@ impl Campaign {
         Self {
             step: Step::Look,
             standing,
+            servers: 1,
+            took: Duration::ZERO,
+            complaint: None,
             lease: None,
             not_before: None,
             failures: 0,
@@ -150,24 +175,41 @@ impl Campaign {
         }
     }
 
-    /// A node that goes on with what another program has won.
+    /// A node that goes on with what another program has won, by a request that was sent then: it renews it at once, and as
+    /// that program would have where a server does not answer.
     pub fn resume(lease: i64, fence: u64, sent: BootTime, ttl: Duration) -> (Self, Option<Event>) {
         let lease = Lease { id: lease, ttl, sent };
         let reason = "continues from the previous program".into();
         let event = lease.elected(fence, reason);
         let mut campaign = Self::new(Standing::Full);
         (campaign.lease, campaign.step) = (Some(lease), Step::Hold { fence });
-        campaign.not_before = Some(sent.plus(ttl / RENEWALS));
         (campaign, Some(event))
     }
 
-    /// What was won: the lease, the number of the key's creation, and how long a renewal holds.
-    pub fn won(&self) -> Option<(i64, u64, Duration)> {
-        let lease = self.lease.as_ref()?;
+    /// So many servers are asked by turns.
+    pub fn ask_by_turns(&mut self, servers: usize) {
+        self.servers = u32::try_from(servers).unwrap_or(u32::MAX).max(1);
+    }
+
+    /// What was won.
+    pub fn won(&self) -> Option<Won> {
+        let Lease { id: lease, ttl, sent } = self.lease?;
         match self.step {
-            Step::Hold { fence } => Some((lease.id, fence, lease.ttl)),
+            Step::Hold { fence } => Some(Won { lease, fence, ttl, sent }),
             Step::Look | Step::Watch | Step::Grant | Step::Acquire | Step::Release => None,
         }
+    }
+
+    /// Something happened to the key, or may have: what was won is renewed at once.
+    pub fn renew_now(&mut self) {
+        if self.failures == 0 && matches!(self.step, Step::Hold { .. }) {
+            self.not_before = None;
+        }
+    }
+
+    /// What keeps this node from being primary, though the store answers.
+    pub fn complaint(&self) -> Option<&Complaint> {
+        self.complaint.as_ref()
     }
 
     /// The node that has the key, as far as is known.
@@ -205,14 +247,13 @@ impl Campaign {
             return Next::Wait(not_before);
         }
         self.not_before = None;
+        if let (Step::Hold { fence }, Some(lease)) = (self.step, self.lease) {
+            return Next::Ask(Request::Renew { lease: lease.id, fence }, Some(self.patience(&lease, now)));
+        }
         let lease = self.lease.map(|lease| (lease.id, lease.ttl));
         match (self.step, lease) {
             (Step::Release, Some((lease, ttl))) => {
                 Next::Ask(Request::Release { lease }, Some(ttl.min(PATIENCE)))
-            }
-            (Step::Hold { fence }, Some((lease, ttl))) => {
-                // More than one must fit into what is left, so that one that is lost is not the end.
-                Next::Ask(Request::Renew { lease, fence }, Some(ttl / RENEWALS))
             }
             (Step::Acquire, Some((lease, ttl))) => {
                 Next::Ask(Request::Acquire { lease }, Some(ttl.min(PATIENCE)))
@@ -222,6 +263,18 @@ impl Campaign {
             (Step::Grant, _) => Next::Ask(Request::Grant, Some(PATIENCE)),
             (..) => Next::Ask(Request::Look, Some(PATIENCE)),
         }
+    }
+
+    /// What a renewal may take. More than one must fit into what is left, so that one that is lost is not the end; and the
+    /// servers that were not asked since the last answer have equal parts of that. A store that is slow as a whole gets the
+    /// time that it needs.
+    fn patience(&self, lease: &Lease, now: BootTime) -> Duration {
+        let least = (lease.ttl / RENEWALS).max(self.took * 3 / 2);
+        if self.failures == 0 {
+            return least;
+        }
+        let left = lease.until().since(now);
+        (left / (self.servers - self.failures % self.servers)).clamp(PAUSE.0, least.max(PAUSE.0))
     }
 
     /// What `answer` to the request that was sent at `sent` makes of it.
@@ -239,12 +292,12 @@ impl Campaign {
                 self.step = Step::Acquire;
                 None
             }
-            Answer::Held { by, lease, fence } => self.held(by, lease, fence),
+            Answer::Held { by, lease, fence } => self.held(by, lease, fence, now),
             Answer::Free => {
                 self.free(now, last);
                 None
             }
-            Answer::Renewed { ttl } => self.renewed(sent, ttl),
+            Answer::Renewed { ttl } => self.renewed(sent, ttl, now),
             Answer::Gone => self.gone(),
             Answer::Released => {
                 self.lease = None;
@@ -254,9 +307,10 @@ impl Campaign {
         }
     }
 
-    fn held(&mut self, by: String, lease: i64, fence: u64) -> Option<Event> {
+    fn held(&mut self, by: String, lease: i64, fence: u64, now: BootTime) -> Option<Event> {
         self.free_since = None;
         let own = self.lease.filter(|own| own.id == lease);
+        self.complaint = (lease == 0).then(|| Complaint::Stray { by: by.clone() });
         self.holder = Some(by);
         let Some(own) = own else {
             // The lease has no use until the key is free, and would be over by then.
@@ -269,6 +323,13 @@ impl Campaign {
             self.step = Step::Release;
             return None;
         }
+        self.took = now.since(own.sent);
+        if self.took * 20 > own.ttl * 9 {
+            // It would be over before a renewal, which takes as long, has been answered: each would be for nothing.
+            self.complaint = Some(Complaint::TooSlow { ttl: own.ttl });
+            self.step = Step::Release;
+            return None;
+        }
         self.step = Step::Hold { fence };
         self.not_before = Some(own.sent.plus(own.ttl / RENEWALS));
         Some(own.elected(fence, "elected by the store".into()))
@@ -277,6 +338,7 @@ impl Campaign {
     /// The key is free: a node that is to be primary only where no other is waits for the others.
     fn free(&mut self, now: BootTime, last: Duration) {
         self.holder = None;
+        self.complaint.take_if(|it| matches!(it, Complaint::Stray { .. }));
         let since = *self.free_since.get_or_insert(now);
         let turn = if self.standing == Standing::Last { since.plus(last) } else { now };
         if turn > now {
@@ -287,8 +349,9 @@ impl Campaign {
         }
     }
 
-    fn renewed(&mut self, sent: BootTime, ttl: Duration) -> Option<Event> {
+    fn renewed(&mut self, sent: BootTime, ttl: Duration, now: BootTime) -> Option<Event> {
         let Step::Hold { .. } = self.step else { return None };
+        self.took = now.since(sent);
         let lease = self.lease.as_mut()?;
         (lease.sent, lease.ttl) = (sent, ttl);
         self.not_before = Some(sent.plus(ttl / RENEWALS));
@@ -308,7 +371,10 @@ impl Campaign {
         let (least, most) = PAUSE;
         let most = self.lease.map_or(most, |lease| most.min(lease.ttl / 10)).max(least);
         let pause = least.saturating_mul(1 << self.failures.min(6)).min(most);
-        self.not_before = Some(now.plus(pause));
+        // Another server has not failed yet.
+        let is_another =
+            matches!(self.step, Step::Hold { .. }) && !self.failures.is_multiple_of(self.servers);
+        self.not_before = Some(now.plus(if is_another { least } else { pause }));
         match self.step {
             // Nobody has the lease any more, so there is nothing to remove.
             Step::Release if self.lease.is_some_and(|lease| lease.until().plus(lease.ttl) < now) => {
@@ -320,3 +386,6 @@ impl Campaign {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,12 @@
 //! A campaign at work: a store, the clock and the machine.
 
-use std::{future::pending, time::Duration};
+use std::{future::pending, pin::Pin, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
 
 use super::{
-    campaign::{Answer, Campaign, Next, Request},
+    campaign::{Answer, Campaign, Next, Request, Won},
     etcd::Etcd,
     zookeeper::ZooKeeper,
 };
@@ -49,7 +49,9 @@ impl Conf {
     pub fn can_become(&self, other: &Self) -> bool {
         match (&self.store, &other.store) {
             (StoreConf::Etcd(before), StoreConf::Etcd(after)) => {
-                before.key == after.key && before.endpoints == after.endpoints
+                // Where no server is the same it may be another store, in which others are elected.
+                let is_kept = |it| after.endpoints.contains(it);
+                before.key == after.key && before.endpoints.iter().any(is_kept)
             }
             (StoreConf::ZooKeeper(_), StoreConf::ZooKeeper(_)) => self == other,
             (StoreConf::Etcd(_) | StoreConf::ZooKeeper(_), _) => false,
@@ -59,6 +61,14 @@ impl Conf {
     /// Whether another program can go on with what this one has won: a session of ZooKeeper is its client's.
     pub fn can_hand_over(&self) -> bool {
         matches!(self.store, StoreConf::Etcd(_))
+    }
+
+    /// How many servers are asked by turns: ZooKeeper's client does that by itself.
+    fn servers(&self) -> usize {
+        match &self.store {
+            StoreConf::Etcd(etcd) => etcd.endpoints.len(),
+            StoreConf::ZooKeeper(_) => 1,
+        }
     }
 
     /// How long who is to be primary only where no other is waits for the others.
@@ -93,6 +103,14 @@ impl Store {
         }
     }
 
+    /// Waits until something happens to the key, over a connection beside; false where that cannot be said any more.
+    fn news(&self) -> News {
+        match self {
+            Self::Etcd(etcd) => Box::pin(etcd.news()),
+            Self::ZooKeeper(zookeeper) => Box::pin(zookeeper.news()),
+        }
+    }
+
     /// The same for so long. A server of etcd that is silent is left for the next; ZooKeeper's client does so by itself.
     async fn ask_for(&mut self, request: &Request, patience: Duration) -> Answer {
         if let Ok(answer) = timeout(patience, self.ask(request)).await {
@@ -104,6 +122,9 @@ impl Store {
         Answer::Failed(format!("no answer within {patience:?}"))
     }
 }
+
+/// What says that something happened to the key.
+type News = Pin<Box<dyn Future<Output = bool>>>;
 
 /// How long what was won may take to be given back at the end.
 const LAST: Duration = Duration::from_millis(400);
@@ -126,8 +147,9 @@ pub async fn run(
         }
     };
     let mut store = Store::new(&conf);
-    let (campaign, event) = begin(&mut store, resumed.as_ref()).await;
-    let mut task = Task { store, conf, campaign, outlet };
+    let (mut campaign, event) = begin(&mut store, resumed.as_ref()).await;
+    campaign.ask_by_turns(conf.servers());
+    let mut task = Task { store, conf, campaign, outlet, news: None };
     event.into_iter().for_each(|event| task.outlet.tell(event));
     loop {
         let order = tokio::select! {
@@ -156,10 +178,12 @@ struct Task {
     store: Store,
     campaign: Campaign,
     outlet: Outlet,
+    /// What happens to the key that this node has.
+    news: Option<News>,
 }
 
-/// A campaign of a node that has nothing, or of one that goes on with what another program has won: where its lease can be
-/// renewed at once. That program renewed it to its end, a moment ago.
+/// A campaign of a node that has nothing, or of one that goes on with what another program has won. A version before did not
+/// say when it renewed its lease last: that must be renewed at once then.
 async fn begin(store: &mut Store, resumed: Option<&Resumed>) -> (Campaign, Option<Event>) {
     let nothing = || Campaign::new(Standing::Full);
     let Some(resumed) = resumed.filter(|it| it.is_primary) else { return (nothing(), None) };
@@ -168,9 +192,16 @@ async fn begin(store: &mut Store, resumed: Option<&Resumed>) -> (Campaign, Optio
     let (Some(lease), Some(fence), Some(ttl)) = (lease, number("fence"), number("ttl")) else {
         return (nothing(), Some(Event::NotResumed));
     };
+    let ttl = Duration::from_micros(ttl);
+    if let (Store::Etcd(etcd), Some(endpoint)) = (&mut *store, number("endpoint")) {
+        etcd.begin_at(endpoint);
+    }
+    if let Some(sent) = number("sent").map(BootTime).filter(|sent| *sent <= BootTime::now()) {
+        return Campaign::resume(lease, fence, sent, ttl);
+    }
     let sent = BootTime::now();
     let request = Request::Renew { lease, fence };
-    match store.ask_for(&request, Duration::from_micros(ttl) / 3).await {
+    match store.ask_for(&request, ttl / 3).await {
         Answer::Renewed { ttl } => Campaign::resume(lease, fence, sent, ttl),
         _ => (nothing(), Some(Event::NotResumed)),
     }
@@ -179,12 +210,31 @@ async fn begin(store: &mut Store, resumed: Option<&Resumed>) -> (Campaign, Optio
 impl Task {
     /// Asks once, or waits. To be dropped when an order comes: what was asked then may have been done.
     async fn turn(&mut self, alarm: &Alarm) {
+        let has_won = self.campaign.won().is_some();
+        if !has_won {
+            self.news = None;
+        }
         match self.campaign.next(BootTime::now()) {
             Next::Rest => pending().await,
+            // Who deletes the key by hand has another node elected at once.
+            Next::Wait(until) if has_won => tokio::select! {
+                biased;
+                () = alarm.until(Some(until)) => {}
+                () = self.hear() => self.campaign.renew_now(),
+            },
             Next::Wait(until) => alarm.until(Some(until)).await,
             Next::Ask(request, patience) => {
                 self.ask(&request, patience).await;
             }
+        }
+    }
+
+    /// Waits until something happens to the key. What cannot be heard any more is begun anew after the next renewal.
+    async fn hear(&mut self) {
+        let is_heard = self.news.get_or_insert_with(|| self.store.news()).as_mut().await;
+        self.news = None;
+        if !is_heard {
+            pending().await
         }
     }
 
@@ -199,7 +249,10 @@ impl Task {
             _ => None,
         };
         let event = self.campaign.on(answer, sent, BootTime::now(), self.conf.patience());
-        self.report(failure);
+        match self.campaign.complaint().filter(|_| failure.is_none()) {
+            Some(complaint) => self.complain(&format!("{}: {complaint}", self.conf.name())),
+            None => self.report(failure),
+        }
         let state = self.state();
         self.outlet.write(|group| group.state = state);
         event.into_iter().for_each(|event| self.outlet.tell(event));
@@ -222,8 +275,14 @@ impl Task {
         };
         self.outlet.count("store_requests_failed", "");
         // One alone may be a connection that was closed while it was not used.
-        if self.campaign.failures() > 1 && self.outlet.replace_problem(&failure) {
-            tracing::warn!(group = %self.outlet.name, "{failure}");
+        if self.campaign.failures() > 1 {
+            self.complain(&failure);
+        }
+    }
+
+    fn complain(&self, problem: &str) {
+        if self.outlet.replace_problem(problem) {
+            tracing::warn!(group = %self.outlet.name, "{problem}");
         }
     }
 
@@ -231,6 +290,10 @@ impl Task {
         if self.conf != conf {
             self.store = Store::new(&conf);
             self.conf = conf;
+            self.campaign.ask_by_turns(self.conf.servers());
+            self.news = None;
+            // Whether the key is the same there is asked at once.
+            self.campaign.renew_now();
         }
     }
 
@@ -252,10 +315,15 @@ impl Task {
     fn state(&self) -> Value {
         match self.campaign.won() {
             None => Value::Null,
-            Some((lease, fence, ttl)) => json!({
+            Some(Won { lease, fence, ttl, sent }) => json!({
                 "lease": lease,
                 "fence": fence,
                 "ttl": u64::try_from(ttl.as_micros()).unwrap_or(0),
+                "sent": sent.0,
+                "endpoint": match &self.store {
+                    Store::Etcd(etcd) => etcd.endpoint(),
+                    Store::ZooKeeper(_) => 0,
+                },
             }),
         }
     }

@@ -80,6 +80,23 @@ impl ZooKeeper {
         }
     }
 
+    /// Waits until something happens to the node; false where that cannot be said any more.
+    pub fn news(&self) -> impl Future<Output = bool> + use<> {
+        let (client, path) = (self.client.clone(), self.conf.path.clone());
+        async move {
+            let Some(client) = client else { return false };
+            match client.check_and_watch_stat(&path).await {
+                Ok((stat, watcher)) => {
+                    if stat.is_some() {
+                        watcher.changed().await;
+                    }
+                    true
+                }
+                Err(_) => false,
+            }
+        }
+    }
+
     /// A connected client, with a session of its own.
     async fn client(&mut self) -> Result<&Client, Error> {
         let client = match self.client.take() {

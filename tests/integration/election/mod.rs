@@ -3,6 +3,7 @@
 
 mod faults;
 mod fleet;
+mod keys;
 mod stores;
 
 use std::{
@@ -162,7 +163,7 @@ fn restored_store_has_a_primary_again(mut store: Store) {
     store.copy(0);
     let node = node(&store, "a");
     let fence = || fence(&node);
-    eventually("it is primary", || is_primary(&node));
+    eventually("it is primary", || roles(&node) == "primary primary\n");
     ask(&node, "POST", "/api/v1/cluster/step-down");
     eventually("it has stepped down", || roles(&node) == "primary primary\nstandby standby\n");
     ask(&node, "POST", "/api/v1/cluster/resume");

@@ -27,6 +27,8 @@ struct Member {
     client: SocketAddr,
 }
 
+const ZOOKEEPER: &str = "/usr/share/java/zookeeper.jar";
+
 impl Drop for Member {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -93,8 +95,7 @@ impl Store {
 
     /// ZooKeeper; none where it is not installed.
     pub fn zookeeper() -> Option<Self> {
-        let class_path = "/usr/share/java/zookeeper.jar";
-        if !Path::new(class_path).exists() || Command::new("java").arg("-version").output().is_err() {
+        if !Path::new(ZOOKEEPER).exists() || Command::new("java").arg("-version").output().is_err() {
             skipped("zookeeper");
             return None;
         }
@@ -108,7 +109,7 @@ impl Store {
         fs::write(&file, conf).unwrap();
         let mut command = Command::new("java");
         // Nothing here outlives the machine, and a disk that other tests keep busy is not waited for.
-        command.args(["-Xmx128m", "-Dzookeeper.forceSync=no", "-cp", class_path]);
+        command.args(["-Xmx128m", "-Dzookeeper.forceSync=no", "-cp", ZOOKEEPER]);
         command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(&file);
         let members = vec![start(&mut command, client)];
         let conf = format!("[cluster.zookeeper]\nconnect = \"{client}\"\nsession_timeout = \"2s\"\n");
@@ -176,12 +177,29 @@ impl Store {
         format!("etcd://{}/{key}", self.members[0].client)
     }
 
-    /// Writes a key of etcd.
+    /// Writes a key of etcd, without a lease.
     pub fn put(&self, key: &str, value: &str) {
-        let body = serde_json::json!({"key": base64(&format!("/{key}")), "value": base64(value)}).to_string();
-        let mut command = Command::new("curl");
-        command.args(["-sfm", "20", "-d", &body, &format!("http://{}/v3/kv/put", self.members[0].client)]);
-        let output = command.output().unwrap();
+        let body = serde_json::json!({"key": base64(&format!("/{key}")), "value": base64(value)});
+        self.call("kv/put", &body);
+    }
+
+    /// Deletes a key.
+    pub fn delete(&self, key: &str) {
+        if self.election == "zookeeper" {
+            let mut command = Command::new("java");
+            command.args(["-cp", ZOOKEEPER, "org.apache.zookeeper.ZooKeeperMain"]);
+            command.args(["-server", &self.members[0].client.to_string(), "delete", &format!("/{key}")]);
+            let output = command.stdin(Stdio::null()).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            return;
+        }
+        self.call("kv/deleterange", &serde_json::json!({"key": base64(&format!("/{key}"))}));
+    }
+
+    fn call(&self, what: &str, body: &serde_json::Value) {
+        let url = format!("http://{}/v3/{what}", self.members[0].client);
+        let output =
+            Command::new("curl").args(["-sfm", "20", "-d", &body.to_string(), &url]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
 

@@ -56,6 +56,22 @@ impl Connection {
         Self { conf, endpoint: 0, client: HttpClient::default(), token: None }
     }
 
+    /// Another way to the same server.
+    pub(super) fn beside(&self) -> Self {
+        let (conf, token) = (self.conf.clone(), self.token.clone());
+        Self { conf, endpoint: self.endpoint, client: HttpClient::default(), token }
+    }
+
+    /// Which of the servers is asked.
+    pub(super) fn endpoint(&self) -> usize {
+        self.endpoint
+    }
+
+    /// Asks this one of the servers.
+    pub(super) fn set_endpoint(&mut self, endpoint: usize) {
+        self.endpoint = endpoint;
+    }
+
     /// Goes on with the next server: this one did not do.
     pub(super) fn next_endpoint(&mut self) {
         self.endpoint = self.endpoint.wrapping_add(1);

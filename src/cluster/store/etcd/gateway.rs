@@ -128,10 +128,29 @@ pub(super) fn kept(answer: &Value) -> Option<(Header, Option<Duration>)> {
     Some((header(result), ttl(result)))
 }
 
-/// Asks whether the key is the one that was created then. It changes nothing, and is answered by a majority.
-pub(super) fn confirm(key: &str, fence: u64) -> Value {
-    let compare = json!({"key": base64(key), "target": "CREATE", "result": "EQUAL", "create_revision": fence.to_string()});
-    json!({"compare": [compare], "success": [], "failure": []})
+/// Compares whether the key is the one that was created then.
+fn is_of(key: &str, fence: u64) -> Value {
+    json!({"key": base64(key), "target": "CREATE", "result": "EQUAL", "create_revision": fence.to_string()})
+}
+
+/// Asks whether the key is the one that was created then, and goes with the lease; gives it where it is not so. It changes
+/// nothing, and is answered by a majority.
+pub(super) fn confirm(key: &str, fence: u64, lease: i64) -> Value {
+    let goes = json!({"key": base64(key), "target": "LEASE", "result": "EQUAL", "lease": lease.to_string()});
+    let look = json!({"request_range": {"key": base64(key)}});
+    json!({"compare": [is_of(key, fence), goes], "success": [], "failure": [look]})
+}
+
+/// Whether the key is the one that was created then, which is not confirmed: something else wrote to it.
+pub(super) fn is_overwritten(answer: &Value, fence: u64) -> bool {
+    let found = answer.pointer("/responses/0/response_range").and_then(found);
+    matches!(found, Some(Answer::Held { fence: of, .. }) if of == fence)
+}
+
+/// Has the key that was created then go with the lease again.
+pub(super) fn take_back(key: &str, node: &str, fence: u64, lease: i64) -> Value {
+    let put = json!({"request_put": {"key": base64(key), "value": base64(node), "lease": lease.to_string()}});
+    json!({"compare": [is_of(key, fence)], "success": [put], "failure": []})
 }
 
 /// Asks to be told when the key, as it was at a revision, is removed.

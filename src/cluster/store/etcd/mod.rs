@@ -7,7 +7,7 @@ mod gateway;
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::{
     connection::{Connection, Failure},
@@ -55,6 +55,27 @@ impl Etcd {
                 self.connection.next_endpoint();
                 Answer::Failed(failure.to_string())
             }
+        }
+    }
+
+    /// Which of the servers is asked.
+    pub fn endpoint(&self) -> usize {
+        self.connection.endpoint()
+    }
+
+    /// Begins with this one of the servers.
+    pub fn begin_at(&mut self, endpoint: u64) {
+        self.connection.set_endpoint(usize::try_from(endpoint).unwrap_or(0));
+    }
+
+    /// Waits until something is written at the key after it was confirmed last, or it is removed; false where that cannot be
+    /// said any more.
+    pub fn news(&self) -> impl Future<Output = bool> + use<> {
+        let mut connection = self.connection.beside();
+        let body = gateway::watch_all(&self.conf.key, self.revision);
+        async move {
+            sleep(BETWEEN).await;
+            connection.changed("/v3/watch", &body).await.is_ok()
         }
     }
 
@@ -151,11 +172,19 @@ impl Etcd {
             let answer = self.connection.call("/v3/lease/keepalive", &gateway::lease(lease)).await?;
             let (kept, ttl) = gateway::kept(&answer).ok_or_else(|| Failure::Broken(gateway::ODD.into()))?;
             let Some(ttl) = ttl else { return Ok(Answer::Gone) };
-            let confirmed =
-                self.connection.call("/v3/kv/txn", &gateway::confirm(&self.conf.key, fence)).await?;
+            let key = &self.conf.key;
+            let confirmed = self.connection.call("/v3/kv/txn", &gateway::confirm(key, fence, lease)).await?;
             let by = gateway::header(&confirmed);
+            self.revision = by.revision;
             if !gateway::is_succeeded(&confirmed) {
-                return Ok(Answer::Gone);
+                if !gateway::is_overwritten(&confirmed, fence) {
+                    return Ok(Answer::Gone);
+                }
+                // Without the lease it would outlive this node, and nobody could follow.
+                tracing::warn!(%key, "something else wrote to the key of the election; this node takes it back");
+                let back = gateway::take_back(key, &self.node, fence, lease);
+                self.connection.call("/v3/kv/txn", &back).await?;
+                continue;
             }
             if (by.member, by.term) == (kept.member, kept.term) && by.term > 0 {
                 return Ok(Answer::Renewed { ttl });
@@ -176,7 +205,6 @@ pub(in crate::cluster::store) mod tests {
         net::TcpListener,
         runtime::{Builder, LocalOptions},
         task::spawn_local,
-        time::sleep,
     };
 
     use super::*;

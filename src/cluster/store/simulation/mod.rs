@@ -15,7 +15,7 @@ use std::{
 use fastrand::Rng;
 
 use self::model::{Node, SECOND, Store, TTL, Time};
-use super::campaign::{Answer, Campaign, Next, Request};
+use super::campaign::{Answer, Campaign, Next, Request, Won};
 use crate::cluster::{
     boot_time::BootTime,
     role::{Effect, Event, Role, RoleMachine, Standing},
@@ -26,6 +26,8 @@ const ROUGH: Time = 40 * SECOND;
 const CALM: Time = 20 * SECOND;
 /// After so long without a sign of life the guard removes the addresses.
 const GUARD: Time = 30_000;
+/// An election is given up so long before its end.
+const MARGIN: Duration = Duration::from_micros(TTL / 10);
 /// How long the kernel may make an address wait, in this world.
 const KERNEL: Time = 80_000;
 enum What {
@@ -75,7 +77,7 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let count = rng.usize(2..5);
         let node = |rng: &mut Rng| Node {
-            role: RoleMachine::new(Duration::from_micros(TTL / 10)),
+            role: RoleMachine::new(MARGIN),
             campaign: Campaign::new(Standing::Full),
             waits: None,
             wakes: Time::MAX,
@@ -86,7 +88,8 @@ impl World {
             offset: rng.u64(0..1000 * SECOND),
             drift: rng.i64(-1..=1),
         };
-        let nodes = (0..count).map(|_| node(&mut rng)).collect();
+        let mut nodes: Vec<_> = (0..count).map(|_| node(&mut rng)).collect();
+        nodes.iter_mut().for_each(|node| node.campaign.ask_by_turns(rng.usize(1..6)));
         let mut world = Self {
             rng,
             now: 0,
@@ -222,7 +225,7 @@ impl World {
             return;
         }
         let long = self.rng.u64(1..6 * SECOND).min(ROUGH - self.now);
-        match self.rng.u32(0..11) {
+        match self.rng.u32(0..12) {
             0 => self.nodes[index].cut_until = self.now + long,
             1 => self.outage_until = self.now + long,
             2 => {
@@ -236,6 +239,7 @@ impl World {
             6 => self.store.leases.values_mut().for_each(|end| *end = (*end).max(self.now + TTL)),
             7 => self.happens(index, Event::Weak(Some("weak".into()))),
             8 => self.store.back_up(&mut self.rng),
+            10 => self.hand_over(index),
             9 if self.store.down_until <= self.now => {
                 self.store.down_until = self.now + TTL + SECOND;
                 self.at(self.store.down_until, index, What::Restored);
@@ -254,6 +258,18 @@ impl World {
             self.outage_until = 0;
         }
         self.at(self.now + pause, index, What::Trouble);
+    }
+
+    /// Another program goes on with what a node has won: what it had asked is answered to nobody.
+    fn hand_over(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let won = node.campaign.won().filter(|_| node.role.role() == Role::Primary);
+        let Some(Won { lease, fence, ttl, sent }) = won.filter(|_| node.paused_until <= self.now) else {
+            return;
+        };
+        let (campaign, event) = Campaign::resume(lease, fence, sent, ttl);
+        (node.role, node.campaign, node.waits) = (RoleMachine::resuming(MARGIN, fence), campaign, None);
+        event.into_iter().for_each(|event| self.happens(index, event));
     }
 
     fn happens(&mut self, index: usize, event: Event) {
