@@ -114,8 +114,8 @@ fn state(admin: &Admin) -> Value {
         "nodes": nodes,
         "fleet": {
             "source": fleet.source,
-            "in_force": fleet.in_force,
-            "read": fleet.read,
+            "in_force": fleet.in_force.revision,
+            "read": fleet.read.revision,
             "waiting": fleet.is_waiting,
             "problem": fleet.problems(),
         },

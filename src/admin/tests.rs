@@ -194,7 +194,7 @@ fn readiness_ends_when_draining_begins() {
         assert_eq!(get(port, "/readyz", "").await, (200, "ready\n".to_owned()));
         let of_fleet = |in_force| {
             let mut told = admin.shared.registry.fleet.lock();
-            (told.source, told.in_force) = ("etcd://127.0.0.1/config".into(), in_force);
+            (told.source, told.in_force.revision) = ("etcd://127.0.0.1/config".into(), in_force);
         };
         of_fleet(0);
         let (status, said) = get(port, "/readyz", "").await;

@@ -17,7 +17,7 @@ use super::{
     fleet, print, start,
 };
 use crate::{
-    config::{Beside, CheckFormat, Config, Problems, check_report, load, parse_with, read_text},
+    config::{Beside, CheckFormat, Config, Problems, check_report, load, parse_with, read_text_or_pipe},
     reload::plan,
     runtime::build::build_apart,
     schema::Problem,
@@ -84,7 +84,7 @@ impl Subject {
     fn text(&self) -> Result<Cow<'_, str>, Problems> {
         match &self.shared {
             Some(text) => Ok(text.into()),
-            None => read_text(&self.path).map(Cow::Owned),
+            None => read_text_or_pipe(&self.path).map(Cow::Owned),
         }
     }
 }

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Failure;
 use crate::{
     cluster::store::{
-        document::{Document, Source},
+        document::{Document, Mark, Source},
         stopped,
     },
     config::{self, Beside, KeptCopy, Loaded, Problems},
@@ -47,8 +47,8 @@ fn begun_with(source: Source, copy: PathBuf, document: Result<Document, Failure>
         && let Some(mut loaded) = copy_with_turns(&copy, document)
     {
         let problem = stopped::find(&copy, document);
-        let seen = if problem.is_some() { document.revision } else { 0 };
-        loaded.fleet = Some(Arc::new(config::Fleet { source, revision: 0, seen, problem }));
+        let seen = if problem.is_some() { document.mark() } else { Mark::default() };
+        loaded.fleet = Some(Arc::new(config::Fleet { source, in_force: Mark::default(), seen, problem }));
         return Ok(loaded);
     }
     let loaded = checked(source, copy, document)?;
@@ -60,14 +60,14 @@ fn begun_with(source: Source, copy: PathBuf, document: Result<Document, Failure>
 /// The copy in the place of what the store has, where nobody could serve with that now, for what `rehearse` says: a port is
 /// taken, an address is not there. What is newer is tried again from there, as by a program that runs.
 pub(super) fn servable(loaded: Loaded, rehearse: impl FnOnce(&Loaded) -> Result<(), String>) -> Loaded {
-    let Some(fleet) = loaded.fleet.clone().filter(|fleet| fleet.revision > 0) else { return loaded };
+    let Some(fleet) = loaded.fleet.clone().filter(|fleet| fleet.in_force.revision > 0) else { return loaded };
     let copy = read_copy(&loaded.path).ok().filter(|copy| copy.text != loaded.text);
     // With nothing to go back to, the start itself says what is missing.
     let Some(mut copy) = copy else { return loaded };
     let Err(why) = rehearse(&loaded) else { return loaded };
-    let problem = Some(format!("revision {} cannot be applied yet: {why}", fleet.revision));
+    let problem = Some(format!("revision {} cannot be applied yet: {why}", fleet.in_force.revision));
     let source = fleet.source.clone();
-    copy.fleet = Some(Arc::new(config::Fleet { source, revision: 0, seen: 0, problem }));
+    copy.fleet = Some(Arc::new(older(source, problem)));
     copy
 }
 
@@ -80,9 +80,10 @@ pub(super) fn look(source: Source) -> Result<Loaded, Failure> {
 
 fn checked(source: Source, copy: PathBuf, document: Result<Document, Failure>) -> Result<Loaded, Failure> {
     let (problem, failure) = match document {
-        Ok(Document { text, revision }) => match config::parse_with(&text, &copy, Beside::Nothing) {
+        Ok(document) => match config::parse_with(&document.text, &copy, Beside::Nothing) {
             Ok((config, included)) => {
-                let fleet = config::Fleet { source, revision, seen: revision, problem: None };
+                let (mark, text) = (document.mark(), document.text);
+                let fleet = config::Fleet { source, in_force: mark, seen: mark, problem: None };
                 let fleet = Some(Arc::new(fleet));
                 return Ok(Loaded { path: copy, text: text.into(), included, config, fleet });
             }
@@ -97,8 +98,13 @@ fn checked(source: Source, copy: PathBuf, document: Result<Document, Failure>) -
         return Err(failure);
     }
     let mut loaded = read_copy(&copy).map_err(Failure::usage)?;
-    loaded.fleet = Some(Arc::new(config::Fleet { source, revision: 0, seen: 0, problem: Some(problem) }));
+    loaded.fleet = Some(Arc::new(older(source, Some(problem))));
     Ok(loaded)
+}
+
+/// With a copy of what the store had before.
+fn older(source: Source, problem: Option<String>) -> config::Fleet {
+    config::Fleet { source, in_force: Mark::default(), seen: Mark::default(), problem }
 }
 
 /// What the store has.
@@ -215,7 +221,7 @@ mod tests {
         let source = store(TEXT);
         let document = document(&source);
         let loaded = begun_with(source, copy.clone(), document).unwrap();
-        assert_eq!((&*loaded.text, loaded.fleet.as_ref().unwrap().revision), (TEXT, 7));
+        assert_eq!((&*loaded.text, loaded.fleet.as_ref().unwrap().in_force.revision), (TEXT, 7));
         assert!(fs::read_to_string(&copy).unwrap().contains("older"));
         KeptCopy::of(&loaded).unwrap().write().unwrap();
         assert_eq!(fs::read_to_string(&copy).unwrap(), TEXT);
@@ -232,7 +238,12 @@ mod tests {
         let begun = || begun_with(source.clone(), copy.clone(), document(&source)).unwrap();
         let what = |loaded: Loaded| {
             let fleet = loaded.fleet.unwrap();
-            (loaded.text.contains("older"), fleet.revision, fleet.seen, fleet.problem.clone())
+            (
+                loaded.text.contains("older"),
+                fleet.in_force.revision,
+                fleet.seen.revision,
+                fleet.problem.clone(),
+            )
         };
         let taken = |_: &Loaded| Err("the port is taken".to_owned());
         assert_eq!(what(servable(begun(), |_| Ok(()))), (false, 7, 7, None));
@@ -255,7 +266,7 @@ mod tests {
         let loaded = looked(store(TEXT), &copy).unwrap();
         assert_eq!((&*loaded.text, &loaded.path), (TEXT, &copy));
         let fleet = loaded.fleet.unwrap();
-        assert_eq!((fleet.revision, &fleet.problem), (7, &None));
+        assert_eq!((fleet.in_force.revision, &fleet.problem), (7, &None));
         assert_eq!((fs::read(&copy).unwrap(), fs::metadata(&copy).unwrap().ino()), before);
         // Nor does it need a place for one.
         let nowhere = copy.with_file_name("nowhere").join("fleet-1.toml");

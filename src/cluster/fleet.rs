@@ -9,14 +9,14 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::peers::members::GONE;
+use super::{peers::members::GONE, store::document::Mark};
 use crate::moment::Moment;
 
 /// What a node says of the configuration that all share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The number of the write that it read last.
-    pub revision: u64,
+    /// The write that it read last.
+    pub write: Mark,
     /// Whether that is in force there; if not, it was refused.
     pub is_in_force: bool,
     /// Requests that it answered since its program began.
@@ -29,7 +29,8 @@ impl Report {
     /// As it is sent.
     pub fn to_json(self) -> Value {
         json!({
-            "revision": self.revision,
+            "revision": self.write.revision,
+            "text": self.write.text,
             "is_in_force": self.is_in_force,
             "requests": self.requests,
             "failed": self.failed,
@@ -40,11 +41,17 @@ impl Report {
     pub fn from_json(value: &Value) -> Option<Self> {
         let number = |key: &str| value.get(key).and_then(Value::as_u64);
         Some(Self {
-            revision: number("revision")?,
+            // A version before tells of the number alone.
+            write: Mark { revision: number("revision")?, text: number("text").unwrap_or(0) },
             is_in_force: value.get("is_in_force")?.as_bool()?,
             requests: number("requests")?,
             failed: number("failed")?,
         })
+    }
+
+    /// Whether it has read this.
+    fn has_read(&self, write: Mark) -> bool {
+        self.write == write || (self.write.text == 0 && self.write.revision == write.revision)
     }
 
     /// The share of requests that failed.
@@ -117,7 +124,7 @@ impl Trial {
         own: &str,
         others: &BTreeMap<String, Report>,
         (first, wait): (usize, Duration),
-        revision: u64,
+        write: Mark,
         now: Moment,
     ) -> Turn {
         let mut names: Vec<&str> = others.keys().map(String::as_str).chain([own]).collect();
@@ -139,7 +146,7 @@ impl Trial {
         }
         for name in firsts {
             let Some(report) = others.get(name) else { continue };
-            if report.revision != revision {
+            if !report.has_read(write) {
                 self.begun.insert(name.to_owned(), Some(Begun::new(*report)));
                 turn = Turn::Later;
                 continue;
@@ -178,10 +185,10 @@ pub struct Fleet {
 pub struct Told {
     /// Where it is; empty where this node has a file of its own.
     pub source: String,
-    /// The number of the write that is in force here.
-    pub in_force: u64,
-    /// The number of the write that was read last.
-    pub read: u64,
+    /// The write that is in force here.
+    pub in_force: Mark,
+    /// The write that was read last.
+    pub read: Mark,
     /// Whether this node waits for its turn.
     pub is_waiting: bool,
     /// Why what was read last is not in force.
@@ -195,7 +202,7 @@ pub struct Told {
 impl Told {
     /// Whether a copy of what was in the store before is in force.
     pub fn has_copy(&self) -> bool {
-        !self.source.is_empty() && self.in_force == 0
+        !self.source.is_empty() && self.in_force.revision == 0
     }
 
     /// All that is wrong, for people.
@@ -218,10 +225,11 @@ mod tests {
     use super::*;
 
     const WAIT: Duration = Duration::from_secs(30);
+    const WRITE: Mark = Mark { revision: 5, text: 1 };
 
     fn others(reports: &[(&str, u64, bool, u64, u64)]) -> BTreeMap<String, Report> {
         let of = |&(name, revision, is_in_force, requests, failed): &(&str, u64, bool, u64, u64)| {
-            (name.to_owned(), Report { revision, is_in_force, requests, failed })
+            (name.to_owned(), Report { write: Mark { revision, text: 1 }, is_in_force, requests, failed })
         };
         reports.iter().map(of).collect()
     }
@@ -233,31 +241,34 @@ mod tests {
     #[test]
     fn first_by_name_goes_at_once_the_others_later() {
         let (mut trial, limits) = (Trial::default(), (1, WAIT));
-        assert_eq!(trial.look("a", &others(&[("b", 4, true, 0, 0)]), limits, 5, at(0)), Turn::Now);
+        assert_eq!(trial.look("a", &others(&[("b", 4, true, 0, 0)]), limits, WRITE, at(0)), Turn::Now);
         let before = others(&[("a", 4, true, 100, 0), ("c", 4, true, 0, 0)]);
-        assert_eq!(trial.look("b", &before, limits, 5, at(0)), Turn::Later);
+        assert_eq!(trial.look("b", &before, limits, WRITE, at(0)), Turn::Later);
         let has = others(&[("a", 5, true, 100, 0), ("c", 4, true, 0, 0)]);
-        assert_eq!(trial.look("b", &has, limits, 5, at(10)), Turn::Later);
-        assert_eq!(trial.look("b", &has, limits, 5, at(39)), Turn::Later);
-        assert_eq!(trial.look("b", &has, limits, 5, at(40)), Turn::Now);
+        assert_eq!(trial.look("b", &has, limits, WRITE, at(10)), Turn::Later);
+        assert_eq!(trial.look("b", &has, limits, WRITE, at(39)), Turn::Later);
+        assert_eq!(trial.look("b", &has, limits, WRITE, at(40)), Turn::Now);
         // The first was gone before: the next is the first.
-        assert_eq!(Trial::default().look("b", &others(&[("c", 4, true, 0, 0)]), limits, 5, at(0)), Turn::Now);
+        assert_eq!(
+            Trial::default().look("b", &others(&[("c", 4, true, 0, 0)]), limits, WRITE, at(0)),
+            Turn::Now
+        );
     }
 
     #[test]
     fn it_stops_where_the_first_refuses_it_or_fails_more() {
         let limits = (1, WAIT);
         let refused = others(&[("a", 5, false, 100, 0)]);
-        assert!(matches!(Trial::default().look("b", &refused, limits, 5, at(0)), Turn::Never(_)));
+        assert!(matches!(Trial::default().look("b", &refused, limits, WRITE, at(0)), Turn::Never(_)));
         let mut trial = Trial::default();
-        assert_eq!(trial.look("b", &others(&[("a", 4, true, 1000, 10)]), limits, 5, at(0)), Turn::Later);
+        assert_eq!(trial.look("b", &others(&[("a", 4, true, 1000, 10)]), limits, WRITE, at(0)), Turn::Later);
         // As many as before, and few more than none.
-        assert_eq!(trial.look("b", &others(&[("a", 5, true, 2000, 20)]), limits, 5, at(10)), Turn::Later);
+        assert_eq!(trial.look("b", &others(&[("a", 5, true, 2000, 20)]), limits, WRITE, at(10)), Turn::Later);
         let fails = others(&[("a", 5, true, 3000, 120)]);
-        assert!(matches!(trial.look("b", &fails, limits, 5, at(20)), Turn::Never(_)));
+        assert!(matches!(trial.look("b", &fails, limits, WRITE, at(20)), Turn::Never(_)));
         let mut trial = Trial::default();
-        trial.look("b", &others(&[("a", 5, true, 10, 0)]), limits, 5, at(0));
-        assert_eq!(trial.look("b", &others(&[("a", 5, true, 14, 4)]), limits, 5, at(30)), Turn::Now);
+        trial.look("b", &others(&[("a", 5, true, 10, 0)]), limits, WRITE, at(0));
+        assert_eq!(trial.look("b", &others(&[("a", 5, true, 14, 4)]), limits, WRITE, at(30)), Turn::Now);
     }
 
     #[test]
@@ -265,7 +276,7 @@ mod tests {
         let limits = (1, WAIT);
         let look = |trial: &mut Trial, report: (u64, u64, u64), seconds| {
             let (revision, requests, failed) = report;
-            trial.look("b", &others(&[("a", revision, true, requests, failed)]), limits, 5, at(seconds))
+            trial.look("b", &others(&[("a", revision, true, requests, failed)]), limits, WRITE, at(seconds))
         };
         let mut trial = Trial::default();
         assert_eq!(look(&mut trial, (4, 100_000, 10), 0), Turn::Later);
@@ -285,15 +296,17 @@ mod tests {
         for revision in [4, 5] {
             let mut trial = Trial::default();
             let before = others(&[("a", revision, true, 0, 0), ("c", 4, true, 0, 0)]);
-            assert_eq!(trial.look("b", &before, limits, 5, at(0)), Turn::Later);
-            assert_eq!(trial.look("b", &left, limits, 5, at(10)), Turn::Later);
-            assert_eq!(trial.look("b", &left, limits, 5, at(39)), Turn::Later);
-            let Turn::Never(why) = trial.look("b", &left, limits, 5, at(40)) else { panic!("it goes on") };
+            assert_eq!(trial.look("b", &before, limits, WRITE, at(0)), Turn::Later);
+            assert_eq!(trial.look("b", &left, limits, WRITE, at(10)), Turn::Later);
+            assert_eq!(trial.look("b", &left, limits, WRITE, at(39)), Turn::Later);
+            let Turn::Never(why) = trial.look("b", &left, limits, WRITE, at(40)) else {
+                panic!("it goes on")
+            };
             assert!(why.contains("`a`"), "{why}");
             // It was away for a moment.
             let has = others(&[("a", 5, true, 0, 0), ("c", 4, true, 0, 0)]);
-            assert_eq!(trial.look("b", &has, limits, 5, at(41)), Turn::Later);
-            assert_eq!(trial.look("b", &has, limits, 5, at(71)), Turn::Now);
+            assert_eq!(trial.look("b", &has, limits, WRITE, at(41)), Turn::Later);
+            assert_eq!(trial.look("b", &has, limits, WRITE, at(71)), Turn::Now);
         }
     }
 
@@ -301,20 +314,34 @@ mod tests {
     fn first_that_is_silent_for_a_moment_is_waited_for() {
         for wait in [Duration::ZERO, Duration::from_secs(3)] {
             let (limits, mut trial, left) = ((1, wait), Trial::default(), others(&[]));
-            assert_eq!(trial.look("b", &others(&[("a", 4, true, 0, 0)]), limits, 5, at(0)), Turn::Later);
-            assert_eq!(trial.look("b", &left, limits, 5, at(10)), Turn::Later);
-            assert_eq!(trial.look("b", &left, limits, 5, at(29)), Turn::Later);
+            assert_eq!(trial.look("b", &others(&[("a", 4, true, 0, 0)]), limits, WRITE, at(0)), Turn::Later);
+            assert_eq!(trial.look("b", &left, limits, WRITE, at(10)), Turn::Later);
+            assert_eq!(trial.look("b", &left, limits, WRITE, at(29)), Turn::Later);
             let has = others(&[("a", 5, true, 0, 0)]);
-            trial.look("b", &has, limits, 5, at(29));
-            assert_eq!(trial.look("b", &has, limits, 5, at(32)), Turn::Now);
-            assert_eq!(trial.look("b", &left, limits, 5, at(40)), Turn::Later);
-            assert!(matches!(trial.look("b", &left, limits, 5, at(60)), Turn::Never(_)));
+            trial.look("b", &has, limits, WRITE, at(29));
+            assert_eq!(trial.look("b", &has, limits, WRITE, at(32)), Turn::Now);
+            assert_eq!(trial.look("b", &left, limits, WRITE, at(40)), Turn::Later);
+            assert!(matches!(trial.look("b", &left, limits, WRITE, at(60)), Turn::Never(_)));
+        }
+    }
+
+    #[test]
+    fn another_text_of_the_same_number_was_not_tried() {
+        let (limits, has) = ((1, Duration::ZERO), |text| {
+            let write = Mark { revision: 5, text };
+            BTreeMap::from([("a".to_owned(), Report { write, is_in_force: true, requests: 0, failed: 0 })])
+        });
+        assert_eq!(Trial::default().look("b", &has(2), limits, WRITE, at(0)), Turn::Later);
+        // A version before does not say what it is.
+        for text in [0, 1] {
+            assert_eq!(Trial::default().look("b", &has(text), limits, WRITE, at(0)), Turn::Now);
         }
     }
 
     #[test]
     fn report_that_is_sent_is_read() {
-        let report = Report { revision: 7, is_in_force: true, requests: 9, failed: 2 };
+        let report =
+            Report { write: Mark { revision: 7, text: u64::MAX }, is_in_force: true, requests: 9, failed: 2 };
         assert_eq!(Report::from_json(&report.to_json()), Some(report));
         assert_eq!(Report::from_json(&json!({"revision": 7})), None);
     }

@@ -6,6 +6,7 @@
 //! whenever another node was primary in between, so it has to be one that may be run twice.
 
 mod program;
+mod report;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,31 +22,8 @@ use tokio::{
 };
 
 use self::program::{End, run};
-use super::{conf::OnChangeConf, role::Role, status::Status};
-
-/// What is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// The role from now on.
-    pub role: Role,
-    /// The number of the election.
-    pub fence: u64,
-    /// What this node is called.
-    pub node: String,
-    /// The group.
-    pub router: String,
-    /// Its addresses, without prefixes.
-    pub addresses: Vec<String>,
-    /// Why the role changed.
-    pub reason: String,
-}
-
-impl Report {
-    /// Whether it says the same of its group.
-    fn says_as(&self, other: &Self) -> bool {
-        (self.role, self.fence) == (other.role, other.fence)
-    }
-}
+pub use self::report::Report;
+use super::{conf::OnChangeConf, status::Status};
 
 /// The way to the thread that runs the program.
 #[derive(Debug)]

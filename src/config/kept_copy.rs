@@ -22,7 +22,7 @@ pub struct KeptCopy {
 impl KeptCopy {
     /// Of a configuration that was read from a store; none of one that was read from its copy, or is of a file.
     pub fn of(loaded: &Loaded) -> Option<Self> {
-        let fleet = loaded.fleet.as_deref().filter(|fleet| fleet.revision > 0)?;
+        let fleet = loaded.fleet.as_deref().filter(|fleet| fleet.in_force.revision > 0)?;
         Some(Self { path: loaded.path.clone(), text: loaded.text.clone(), url: fleet.source.url.clone() })
     }
 

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use serde_json::json;
@@ -103,9 +103,11 @@ pub enum ListenAddress {
 }
 
 impl ListenAddress {
-    /// A unix socket, in one spelling: `/run//web.sock` is `/run/web.sock`.
+    /// A unix socket, in one spelling: `/run//web.sock` and `/run/./web.sock` are `/run/web.sock`, and `./web.sock` is
+    /// `web.sock`. What is before a `..` may be a link, which leads elsewhere.
     pub fn unix(path: &Path) -> Self {
-        Self::Unix(path.components().collect())
+        let parts = path.components().filter(|part| *part != Component::CurDir);
+        Self::Unix(parts.collect())
     }
 
     /// Whether they are one, or one takes in the other, as every address of the machine does: `[::]` has IPv4 too.
@@ -164,5 +166,22 @@ impl Value for ListenAddress {
             }
             None => network::socket_address(text, node, reader).map(Self::Tcp),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unix_socket_has_one_spelling() {
+        let unix = |path: &str| ListenAddress::unix(Path::new(path));
+        for (one, other) in [("/run//web.sock", "/run/web.sock"), ("/run/./web.sock", "/run/web.sock")] {
+            assert!(unix(one).overlaps(&unix(other)), "{one}");
+        }
+        assert!(unix("./web.sock").overlaps(&unix("web.sock")));
+        // `a` may be a link.
+        assert!(!unix("/run/a/../web.sock").overlaps(&unix("/run/web.sock")));
+        assert!(!unix("web.sock").overlaps(&unix("/web.sock")));
     }
 }

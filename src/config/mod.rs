@@ -41,7 +41,7 @@ pub use self::{
     place::{Step, problem_at},
     reading::{Beside, Fleet, Loaded, load, load_file, parse, parse_with},
     report::{CheckFormat, check_report, reference, schema},
-    text::read_text,
+    text::{read_text, read_text_or_pipe},
     whole::Config,
 };
 pub use crate::schema::Problems;

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Config, blocks, cross, include::Included, join, read_text};
+use super::{Config, blocks, cross, include::Included, join, read_text_or_pipe};
 use crate::{
     cluster::store::document,
     schema::{Problems, Reader, section::read},
@@ -32,10 +32,10 @@ pub struct Loaded {
 pub struct Fleet {
     /// The store and the key.
     pub source: document::Source,
-    /// The number of the write that is in force at the start; 0 where that is a copy of an older one.
-    pub revision: u64,
-    /// The number of the write that need not be looked at: it is in force, or was stopped.
-    pub seen: u64,
+    /// The write that is in force at the start; none where that is a copy of an older one.
+    pub in_force: document::Mark,
+    /// The write that need not be looked at: it is in force, or was stopped.
+    pub seen: document::Mark,
     /// Why the copy is used, where that is not as it should be.
     pub problem: Option<String>,
 }
@@ -47,7 +47,7 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
 
 /// Reads and checks a configuration file, and gives its text too.
 pub fn load_file(path: &Path) -> Result<Loaded, Problems> {
-    let text = read_text(path)?;
+    let text = read_text_or_pipe(path)?;
     let (config, included) = parse_with(&text, path, Beside::OnDisk)?;
     Ok(Loaded { path: path.to_owned(), text: text.into(), included, config, fleet: None })
 }

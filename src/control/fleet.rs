@@ -12,7 +12,7 @@ use crate::{
     cluster::{
         fleet::{Fleet, SILENCE, Trial, Turn},
         store::{
-            document::{Document, Reader},
+            document::{Document, Mark, Reader},
             kept, stopped,
         },
     },
@@ -40,7 +40,7 @@ pub(super) fn start(fleet: Arc<config::Fleet>, shared: Arc<Shared>, reloader: Re
     {
         let mut told = shared.registry.fleet.lock();
         told.source.clone_from(&fleet.source.url);
-        (told.in_force, told.read) = (fleet.revision, fleet.revision);
+        (told.in_force, told.read) = (fleet.in_force, fleet.in_force);
         told.problem.clone_from(&fleet.problem);
     }
     if let Some(problem) = &fleet.problem {
@@ -58,7 +58,7 @@ async fn follow(fleet: Arc<config::Fleet>, shared: Arc<Shared>, reloader: Reload
         note_store(&shared.registry.fleet, next.as_ref().err(), &mut failures);
         match next {
             Ok(Some(document)) => {
-                last = document.revision;
+                last = document.mark();
                 take(document, (&shared, begun), &reloader, &mut reader).await;
             }
             Ok(None) => {}
@@ -68,9 +68,9 @@ async fn follow(fleet: Arc<config::Fleet>, shared: Arc<Shared>, reloader: Reload
 }
 
 /// What the store has, where that is news.
-async fn next(reader: &mut Reader, last: u64) -> Result<Option<Document>, String> {
+async fn next(reader: &mut Reader, last: Mark) -> Result<Option<Document>, String> {
     let document = reader.read().await?.ok_or("there is no such key in the store")?;
-    if document.revision != last {
+    if document.mark() != last {
         return Ok(Some(document));
     }
     reader.changed(WATCH).await.map(|()| None)
@@ -147,6 +147,7 @@ async fn take(
 ) {
     let fleet = &shared.registry.fleet;
     let (mut trial, mut failures) = (Trial::default(), Failures::default());
+    let mark = document.mark();
     loop {
         let pause = match turn(&document, &mut trial, (shared, begun)) {
             Turn::Now if apply(&document, fleet, reloader, &mut failures).await => return,
@@ -169,7 +170,7 @@ async fn take(
         sleep(pause).await;
         // The next is looked at from the beginning.
         if let Ok(Some(now)) = reader.read().await
-            && now.revision != document.revision
+            && now.mark() != mark
         {
             return;
         }
@@ -188,10 +189,10 @@ async fn apply(document: &Document, fleet: &Fleet, reloader: &Reloader, failures
         told.is_waiting = false;
         if is_over {
             // What was read and is not in force was refused.
-            told.read = revision;
+            told.read = document.mark();
         }
         if replaced.is_ok() {
-            told.in_force = revision;
+            told.in_force = document.mark();
         }
     }
     match replaced {
@@ -280,7 +281,7 @@ fn turn(document: &Document, trial: &mut Trial, (shared, begun): (&Shared, Momen
     let others = told.others.iter().filter(|(name, _)| present.contains(name));
     let others = others.map(|(name, report)| (name.clone(), *report)).collect();
     let first = usize::try_from(rollout.first).unwrap_or(usize::MAX);
-    trial.look(&own, &others, (first, rollout.wait), document.revision, now)
+    trial.look(&own, &others, (first, rollout.wait), document.mark(), now)
 }
 
 #[cfg(test)]
@@ -350,7 +351,8 @@ mod tests {
             let is_ill = Rc::new(Cell::new(true));
             let source = store(is_ill.clone()).await;
             let refused = "revision 7 is refused: it has no route".to_owned();
-            let fleet = config::Fleet { source, revision: 6, seen: 7, problem: Some(refused.clone()) };
+            let seen = Document { text: "a".into(), revision: 7 }.mark();
+            let fleet = config::Fleet { source, in_force: BEFORE, seen, problem: Some(refused.clone()) };
             let shared = shared(CONFIG);
             let reloader = Reloader::without_engine(CONFIG, HashMap::new());
             let following = start(Arc::new(fleet), shared.clone(), reloader);
@@ -371,18 +373,33 @@ mod tests {
         });
     }
 
+    const BEFORE: Mark = Mark { revision: 6, text: 1 };
+
+    /// etcd that was made anew counts writes from the beginning: what was put into it was never read.
+    #[test]
+    fn another_text_with_the_number_of_the_last_is_news() {
+        LocalRuntime::new().unwrap().block_on(async {
+            let mut reader = store(Rc::default()).await.open();
+            let before = Document { text: "b".into(), revision: 7 };
+            let found = next(&mut reader, before.mark()).await.unwrap();
+            assert_eq!(found.as_ref().map(|it| (&*it.text, it.revision)), Some(("a", 7)));
+            let seen = timeout(Duration::from_secs(20), next(&mut reader, found.unwrap().mark())).await;
+            assert!(seen.is_ok_and(|seen| matches!(seen, Ok(None) | Err(_))), "it is read twice");
+        });
+    }
+
     /// A full disk, a port that was taken for a moment: the others stopped for good, and this node never tried it again.
     #[test]
     fn what_cannot_be_had_is_tried_again_and_not_refused() {
         LocalRuntime::new().unwrap().block_on(async {
             let source = store(Rc::default()).await;
-            let fleet = config::Fleet { source, revision: 6, seen: 6, problem: None };
+            let fleet = config::Fleet { source, in_force: BEFORE, seen: BEFORE, problem: None };
             let shared = shared(CONFIG);
             let (reloader, mut requests) = Reloader::asking(CONFIG, HashMap::new());
             let following = start(Arc::new(fleet), shared.clone(), reloader);
             let told = || {
                 let told = shared.registry.fleet.lock();
-                (told.read, told.in_force, told.problem.clone().unwrap_or_default())
+                (told.read.revision, told.in_force.revision, told.problem.clone().unwrap_or_default())
             };
             let refused = |reason, code, message: &str| {
                 let (message, hint) = (message.into(), String::new());

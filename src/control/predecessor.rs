@@ -96,7 +96,7 @@ impl TakeOver {
                 if !is_kept {
                     // The engine goes back to what the copy has: what is not in force is written again.
                     let fleet = Arc::make_mut(&mut fleet);
-                    (fleet.revision, fleet.seen) = (0, 0);
+                    (fleet.in_force, fleet.seen) = <_>::default();
                 }
                 fleet::start(fleet, shared.clone(), reloader);
             }

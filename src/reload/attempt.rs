@@ -56,9 +56,7 @@ impl Engine {
         let begun = Instant::now();
         // What an administrator changes says nothing of the files that it does not read: one may be refused meanwhile.
         let is_of_file = what.included.is_none() || (what.over.is_some() && self.state.last.load().ok);
-        // Where a store has the configuration nobody else writes a whole text.
-        let is_of_store = cause == Cause::Admin && self.state.in_force.load().store.is_some();
-        let of_store = what.text.clone().filter(|_| is_of_store);
+        let of_store = what.text.clone().filter(|_| cause == Cause::Fleet);
         let result = self.prepare_and_publish(what).await;
         let is_again = of_store.is_some_and(|text| self.refused_copy.note(&text, &result));
         match &result {
@@ -265,7 +263,9 @@ impl Engine {
         let over = Some(Over { path: in_force.path.clone(), old, new: text.clone() });
         let overrides = in_force.overrides.clone();
         let attempt = Attempt { text: Some(text), included: None, over, overrides };
-        self.attempt(attempt, Cause::Admin).await
+        // Where a store has the configuration nobody else writes a whole text.
+        let cause = if in_force.store.is_some() { Cause::Fleet } else { Cause::Admin };
+        self.attempt(attempt, cause).await
     }
 }
 

@@ -61,6 +61,8 @@ pub enum Cause {
     Reload,
     /// `PUT /api/v1/config`, or a change of a backend that is written into the file.
     Admin,
+    /// The store has another text.
+    Fleet,
     /// An administrator changed a backend.
     Override,
     /// A name of backends has other addresses.
@@ -73,14 +75,14 @@ impl Cause {
     pub(super) fn is_of_file(self) -> bool {
         match self {
             Self::Start | Self::File | Self::Signal | Self::Reload => true,
-            Self::Admin | Self::Override | Self::Names => false,
+            Self::Admin | Self::Fleet | Self::Override | Self::Names => false,
         }
     }
 
     /// Whether somebody waits to hear that nothing changed.
     pub(super) fn is_asked_for(self) -> bool {
         match self {
-            Self::Signal | Self::Reload | Self::Admin => true,
+            Self::Signal | Self::Reload | Self::Admin | Self::Fleet => true,
             Self::Start | Self::File | Self::Override | Self::Names => false,
         }
     }
@@ -93,6 +95,7 @@ impl Cause {
             Self::Signal => "signal",
             Self::Reload => "reload",
             Self::Admin => "admin",
+            Self::Fleet => "fleet",
             Self::Override => "override",
             Self::Names => "names",
         }

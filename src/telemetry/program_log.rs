@@ -112,12 +112,12 @@ pub fn write_at_the_end(text: String) {
     }
 }
 
-/// What an event is written to: each comes as one whole line.
+/// What an event is written to: each comes as a whole, of one line or, as text, of several.
 struct Line(Queue);
 
 impl Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if !self.0.offer(line.to_vec()) {
+        if !self.0.offer(indented(line)) {
             DROPPED.fetch_add(1, Relaxed);
             UNTOLD.fetch_add(1, Relaxed);
         }
@@ -127,6 +127,26 @@ impl Write for Line {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// What an event says with its second line and those after it moved in, and without carriage returns: so that nobody whose
+/// words are in it (a store's, a resolver's) can have it look like two events. JSON has neither.
+fn indented(event: &[u8]) -> Vec<u8> {
+    let end = event.len() - usize::from(event.ends_with(b"\n"));
+    let (said, end) = event.split_at(end);
+    if memchr::memchr2(b'\n', b'\r', said).is_none() {
+        return event.to_vec();
+    }
+    let mut text = Vec::with_capacity(event.len() + 64);
+    for &byte in said {
+        match byte {
+            b'\n' => text.extend_from_slice(b"\n    "),
+            b'\r' => text.extend_from_slice(b"\\r"),
+            other => text.push(other),
+        }
+    }
+    text.extend_from_slice(end);
+    text
 }
 
 fn tell_of_dropped() -> bool {
@@ -145,4 +165,20 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     tracing::error!(thread, at, backtrace, "panicked (a bug): {message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_event_looks_like_two() {
+        assert_eq!(indented(b"2026 INFO all is well\n"), b"2026 INFO all is well\n");
+        assert_eq!(
+            indented(b"2026 WARN it said: bad\r\n2026 INFO forged\n"),
+            b"2026 WARN it said: bad\\r\n    2026 INFO forged\n"
+        );
+        assert_eq!(indented(b""), b"");
+        assert_eq!(indented(b"\n\n"), b"\n    \n");
+    }
 }

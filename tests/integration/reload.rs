@@ -295,3 +295,21 @@ fn backends(proxy: &Proxy) -> Vec<serde_json::Value> {
     let upstream: serde_json::Value = serde_json::from_str(&answer).unwrap();
     upstream["backends"].as_array().unwrap().clone()
 }
+
+/// As tools that mount secrets do; what is read of it comes when somebody writes, or never.
+#[test]
+fn file_that_becomes_a_pipe_is_refused() {
+    let (one, two) = (Origin::named("one"), Origin::named("two"));
+    let proxy = Proxy::start(&config(&[one.address()], "[admin]\naddress = \"127.0.0.1:0\"\n"));
+    let (file, other) = (proxy.folder().join("pointsman.toml"), proxy.folder().join("other.toml"));
+    let made = std::process::Command::new("mkfifo").arg(&other).status().unwrap();
+    assert!(made.success());
+    fs::rename(&other, &file).unwrap();
+    proxy.signal("HUP");
+    proxy.until_logged("it is a pipe, a socket or a device", 1);
+    assert_eq!(proxy.get("/").text(), "one");
+    // It goes on with the next.
+    fs::write(&other, config(&[two.address()], "[admin]\naddress = \"127.0.0.1:0\"\n")).unwrap();
+    fs::rename(&other, &file).unwrap();
+    eventually("the file is followed again", || proxy.get("/").text() == "two");
+}

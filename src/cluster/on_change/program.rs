@@ -15,7 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::Report;
+use super::report::Report;
 use crate::{cluster::conf::OnChangeConf, net::descriptors};
 
 /// How long a program that is told to end may take, before it is killed.

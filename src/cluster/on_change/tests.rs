@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
-use crate::cluster::status::GroupStatus;
+use crate::cluster::{role::Role, status::GroupStatus};
 
 fn report(router: &str, role: Role) -> Report {
     let addresses = vec!["10.0.0.1".into(), "10.0.0.2".into()];
@@ -166,7 +166,7 @@ fn another_program_is_not_run_beside_the_one_before() {
 }
 
 #[test]
-fn what_runs_is_over_before_the_next_program_runs_its_own() {
+fn what_runs_is_over_before_the_next_program_runs() {
     let (path, held) = files("upgrade");
     let on_change = OnChange::start(slow(&path, ""), Arc::default()).unwrap();
     on_change.tell(report("r", Role::Primary));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::etcd::Etcd;
 use crate::{
@@ -21,6 +22,15 @@ pub struct Source {
     user: String,
 }
 
+/// Which write a text came with: by more than its number, since a store that was restored or made anew counts writes anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The number of the write; 0 of none.
+    pub revision: u64,
+    /// A hash of the text; 0 where it is not known.
+    pub text: u64,
+}
+
 /// A text, and the number of the write that it came with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
@@ -28,6 +38,13 @@ pub struct Document {
     pub text: String,
     /// The number of the write.
     pub revision: u64,
+}
+
+impl Document {
+    /// Which write it is.
+    pub fn mark(&self) -> Mark {
+        Mark { revision: self.revision, text: xxh3_64(self.text.as_bytes()) }
+    }
 }
 
 /// Bytes of a text; etcd itself takes no more than one and a half million by default.

@@ -3,9 +3,10 @@
 
 use std::{fs, io, path::Path};
 
-use xxhash_rust::xxh3::xxh3_64;
-
-use super::{document::Document, kept};
+use super::{
+    document::{Document, Mark},
+    kept,
+};
 
 /// Notes that it is not to be taken, and why.
 pub fn note(copy: &Path, document: &Document, why: &str) -> io::Result<()> {
@@ -19,9 +20,9 @@ pub fn find(copy: &Path, document: &Document) -> Option<String> {
     (of == mark(document)).then(|| why.to_owned())
 }
 
-/// A store that was restored counts writes anew: one with the number of another has another text.
 fn mark(document: &Document) -> String {
-    format!("{} {:016x}", document.revision, xxh3_64(document.text.as_bytes()))
+    let Mark { revision, text } = document.mark();
+    format!("{revision} {text:016x}")
 }
 
 #[cfg(test)]

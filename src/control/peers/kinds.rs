@@ -56,14 +56,14 @@ const KINDS: &[Kind] = &[
         name: "fleet",
         collect: |peers, _| {
             let told = peers.shared.registry.fleet.lock();
-            let (revision, is_in_force) = (told.read, told.in_force == told.read);
+            let (write, is_in_force) = (told.read, told.in_force == told.read);
             let is_there = !told.source.is_empty();
             drop(told);
             if !is_there {
                 return Value::Null;
             }
             let (requests, failed) = peers.shared.registry.answered();
-            Report { revision, is_in_force, requests, failed }.to_json()
+            Report { write, is_in_force, requests, failed }.to_json()
         },
         merge: |peers, from, entry, _| {
             if let Some(report) = Report::from_json(entry) {

@@ -129,6 +129,22 @@ fn without_the_store_the_last_good_copy_is_in_force() {
 }
 
 /// It wrote what it could not serve with over the copy, and there was nothing left to begin with.
+/// It counts writes from the beginning, and what is put there has the number of what was in force.
+#[test]
+fn text_of_a_store_made_anew_is_in_force() {
+    let Some(mut store) = Store::etcd(1) else { return };
+    let (origin, folder) = (Origin::named("a"), proxy::folder());
+    store.put(KEY, &text(origin.address(), "first", ""));
+    let node = node(&store, &folder, &[], 2);
+    assert_eq!(which(&node), "first");
+    let before = fleet(&node)["in_force"].clone();
+    store.empty(0);
+    store.put(KEY, &text(origin.address(), "second", ""));
+    eventually("it is in force", || which(&node) == "second");
+    assert_eq!(fleet(&node)["in_force"], before, "the number says nothing of it");
+    node.until_logged("\"cause\":\"fleet\"", 1);
+}
+
 #[test]
 fn program_that_cannot_serve_leaves_the_last_good_copy() {
     let Some(store) = Store::etcd(1) else { return };

@@ -168,6 +168,14 @@ impl Store {
         self.wait();
     }
 
+    /// Makes a member anew, as after a disaster: with nothing on its disk.
+    pub fn empty(&mut self, member: usize) {
+        self.kill(member);
+        fs::remove_dir_all(self.data(member)).unwrap();
+        self.restart(member);
+        self.wait();
+    }
+
     fn data(&self, member: usize) -> PathBuf {
         self.folder.join(format!("m{member}"))
     }

@@ -53,7 +53,7 @@ fn servers_that_are_silent_leave_time_for_the_others() {
 }
 
 #[test]
-fn store_that_is_slow_has_a_primary_or_none_for_long() {
+fn slow_store_has_a_primary_that_stays_or_none() {
     let (mut campaign, mut now, event) = elected(1, Duration::from_millis(400));
     assert!(matches!(event, Some(Event::Elected { .. })));
     for _ in 0..20 {

@@ -14,7 +14,7 @@ use std::{
 
 use fastrand::Rng;
 
-use self::model::{Node, SECOND, Store, TTL, Time};
+use self::model::{Node, SECOND, Store, TTL, Time, What};
 use super::campaign::{Answer, Campaign, Next, Request, Won};
 use crate::cluster::{
     boot_time::BootTime,
@@ -30,35 +30,6 @@ const GUARD: Time = 30_000;
 const MARGIN: Duration = Duration::from_micros(TTL / 10);
 /// How long the kernel may make an address wait, in this world.
 const KERNEL: Time = 80_000;
-enum What {
-    Wake,
-    /// A request reaches the store.
-    Arrive {
-        id: u64,
-        request: Request,
-        sent: BootTime,
-    },
-    /// An answer reaches the node.
-    Answered {
-        id: u64,
-        answer: Answer,
-        sent: BootTime,
-    },
-    /// The addresses of a node that does not move are removed.
-    Guard {
-        since: Time,
-    },
-    /// The kernel has removed the addresses of a node: the release of this number.
-    Removed(u64),
-    /// … and the node hears of it.
-    Released(u64),
-    /// It moves again, and hears from its guard.
-    Interrupted,
-    Trouble,
-    /// The store goes on as the older copy.
-    Restored,
-}
-
 struct World {
     rng: Rng,
     now: Time,

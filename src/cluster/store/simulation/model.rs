@@ -19,6 +19,36 @@ pub(super) const TTL: Time = 2 * SECOND;
 /// How much faster or slower a clock may go: one part in so many.
 pub(super) const DRIFT: i64 = 2000;
 
+/// What happens to a node, or by it.
+pub(super) enum What {
+    Wake,
+    /// A request reaches the store.
+    Arrive {
+        id: u64,
+        request: Request,
+        sent: BootTime,
+    },
+    /// An answer reaches the node.
+    Answered {
+        id: u64,
+        answer: Answer,
+        sent: BootTime,
+    },
+    /// The addresses of a node that does not move are removed.
+    Guard {
+        since: Time,
+    },
+    /// The kernel has removed the addresses of a node: the release of this number.
+    Removed(u64),
+    /// … and the node hears of it.
+    Released(u64),
+    /// It moves again, and hears from its guard.
+    Interrupted,
+    Trouble,
+    /// The store goes on as the older copy.
+    Restored,
+}
+
 /// The store: as the nodes must be able to rely on it, and no better.
 #[derive(Default)]
 pub(super) struct Store {
