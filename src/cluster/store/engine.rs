@@ -182,8 +182,8 @@ struct Task {
     news: Option<News>,
 }
 
-/// A campaign of a node that has nothing, or of one that goes on with what another program has won. A version before did not
-/// say when it renewed its lease last: that must be renewed at once then.
+/// A campaign of a node that has nothing, or of one that goes on with what another program has won. Where that did not say
+/// when it renewed its lease last, as versions before do not, or that was long ago, it must be renewed at once.
 async fn begin(store: &mut Store, resumed: Option<&Resumed>) -> (Campaign, Option<Event>) {
     let nothing = || Campaign::new(Standing::Full);
     let Some(resumed) = resumed.filter(|it| it.is_primary) else { return (nothing(), None) };
@@ -196,13 +196,17 @@ async fn begin(store: &mut Store, resumed: Option<&Resumed>) -> (Campaign, Optio
     if let (Store::Etcd(etcd), Some(endpoint)) = (&mut *store, number("endpoint")) {
         etcd.begin_at(endpoint);
     }
-    if let Some(sent) = number("sent").map(BootTime).filter(|sent| *sent <= BootTime::now()) {
+    let now = BootTime::now();
+    let is_long_enough = |sent: &BootTime| *sent <= now && sent.plus(ttl * 2 / 3) > now;
+    if let Some(sent) = number("sent").map(BootTime).filter(is_long_enough) {
         return Campaign::resume(lease, fence, sent, ttl);
     }
-    let sent = BootTime::now();
+    let sent = now;
     let request = Request::Renew { lease, fence };
     match store.ask_for(&request, ttl / 3).await {
         Answer::Renewed { ttl } => Campaign::resume(lease, fence, sent, ttl),
+        // As an election that is over, so that the lease is given back once the addresses are gone.
+        Answer::Failed(_) => Campaign::resume(lease, fence, now.minus(ttl), ttl),
         _ => (nothing(), Some(Event::NotResumed)),
     }
 }
@@ -335,6 +339,35 @@ mod tests {
         super::etcd::tests::{conf, run, server},
         *,
     };
+
+    /// What the program before told, with its last renewal so long ago.
+    fn resumed(ago: Option<Duration>) -> Resumed {
+        let mut state = json!({"lease": 7, "fence": 3, "ttl": 2_000_000, "endpoint": 1});
+        state["sent"] = ago.map_or(Value::Null, |ago| BootTime::now().minus(ago).0.into());
+        Resumed { is_primary: true, fence: 3, state }
+    }
+
+    #[test]
+    fn role_is_resumed_for_what_is_left_of_its_lease() {
+        run(async || {
+            let ttl = Duration::from_secs(2);
+            let begin = async |ago| {
+                let servers = vec![server(0).await, server(0).await];
+                let etcd = StoreConf::Etcd(Box::new(conf(servers)));
+                let mut store = Store::new(&Conf { node: "a".into(), store: etcd });
+                let (campaign, event) = begin(&mut store, Some(&resumed(ago))).await;
+                let Some(Event::Elected { until: Some(until), .. }) = event else { panic!("{event:?}") };
+                let Store::Etcd(etcd) = store else { panic!() };
+                (campaign.won().is_some(), until > BootTime::now(), etcd.endpoint())
+            };
+            // No server answers: nobody is asked while enough is left.
+            assert_eq!(begin(Some(ttl / 4)).await, (true, true, 1));
+            // Else one is, and the lease is known, to be given back.
+            for ago in [Some(ttl), Some(Duration::from_secs(3600)), None] {
+                assert_eq!(begin(ago).await, (true, false, 2));
+            }
+        });
+    }
 
     #[test]
     fn server_that_answers_too_late_is_left_for_the_next() {
