@@ -224,7 +224,7 @@ async fn tell(shared: &Shared, status: &Status, one: &Try) -> Option<bool> {
         Ok(()) => None,
         Err(End::Failed(why)) => Some(format!("`on_change` for {role}: {why}")),
         Err(End::Stopped) => {
-            tracing::warn!(group = %router, role, "a run of `on_change` was stopped: it is not the newest any more");
+            tracing::warn!(group = %router, role, "a run of `on_change` was stopped: the role has changed again, or another program goes on");
             return None;
         }
     };

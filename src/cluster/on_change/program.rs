@@ -66,6 +66,9 @@ pub(super) async fn run(
             }
             () = stopped => Err(End::Stopped),
         };
+        if end.is_err() {
+            stop(&mut child).await;
+        }
         drop(is_under_way);
         end
     };
@@ -84,14 +87,7 @@ pub(super) async fn run(
     let (end, ()) = tokio::join!(ends, reads);
     log(&said, &program);
     log(&complained, &program);
-    let ended = match end {
-        Ok(ended) => ended,
-        Err(end) => {
-            stop(&mut child).await;
-            return Err(end);
-        }
-    };
-    match ended.and_then(|()| child.wait()) {
+    match end?.and_then(|()| child.wait()) {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(End::Failed(format!("{program} exited with {status}"))),
         Err(error) => {
